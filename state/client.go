@@ -1,0 +1,82 @@
+package state
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+)
+
+// Dial returns a client of the etcd cluster at endpoints. It does not connect:
+// Check does.
+func Dial(endpoints []string) (*clientv3.Client, error) {
+	client, err := clientv3.New(clientv3.Config{
+		Endpoints:            endpoints,
+		DialTimeout:          5 * time.Second,
+		DialKeepAliveTime:    5 * time.Second,
+		DialKeepAliveTimeout: 3 * time.Second,
+		Logger:               zap.NewNop(),
+		DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
+			MinConnectTimeout: 3 * time.Second,
+		})},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("etcd client for %s: %w", strings.Join(endpoints, ","), err)
+	}
+	return client, nil
+}
+
+// Check reports in words whether the etcd cluster can be used: whether it
+// answers at all, and whether it has a quorum.
+func Check(ctx context.Context, client *clientv3.Client) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	_, err := client.Get(ctx, SiteKey())
+	if err == nil {
+		return nil
+	}
+	endpoints := client.Endpoints()
+	if answers(context.WithoutCancel(ctx), client, endpoints) {
+		return fmt.Errorf("etcd at %s answers but has no quorum: see that a majority of its members runs (%w)", strings.Join(endpoints, ","), err)
+	}
+	return fmt.Errorf("etcd at %s does not answer: start it, or name other endpoints (%w)", strings.Join(endpoints, ","), err)
+}
+
+// answers reports whether any member serves even without a quorum.
+func answers(ctx context.Context, client *clientv3.Client, endpoints []string) bool {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	for _, endpoint := range endpoints {
+		if _, err := client.Status(ctx, endpoint); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// SiteID returns the random id of the site that this etcd cluster serves, and
+// makes one if there is none yet.
+func SiteID(ctx context.Context, client *clientv3.Client, fresh func() string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	resp, err := client.Txn(ctx).
+		If(clientv3.Compare(clientv3.CreateRevision(SiteKey()), "=", 0)).
+		Then(clientv3.OpPut(SiteKey(), fresh()), clientv3.OpGet(SiteKey())).
+		Else(clientv3.OpGet(SiteKey())).
+		Commit()
+	if err != nil {
+		return "", fmt.Errorf("reading the site's id: %w", err)
+	}
+	kvs := resp.Responses[len(resp.Responses)-1].GetResponseRange().Kvs
+	if len(kvs) == 0 {
+		return "", errors.New("reading the site's id: etcd returned none")
+	}
+	return string(kvs[0].Value), nil
+}

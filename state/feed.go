@@ -1,0 +1,220 @@
+package state
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// pageSize is how many keys one request of a load asks for.
+const pageSize = 5000
+
+// feed carries what the watch sees to the engine's loop. Events wait in it
+// folded by key, so that a slow Tick costs memory for what changed, not for
+// how often.
+type feed struct {
+	news    chan struct{}
+	reloads chan string
+
+	mu      sync.Mutex
+	pending news
+}
+
+// news is what came since the loop last looked: perhaps a full load, then
+// events.
+type news struct {
+	full     bool
+	kvs      []*mvccpb.KeyValue
+	loaded   int64
+	events   map[string]*clientv3.Event
+	revision int64
+}
+
+func newFeed() *feed {
+	return &feed{news: make(chan struct{}, 1), reloads: make(chan string, 1)}
+}
+
+// take empties the feed.
+func (f *feed) take() news {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := f.pending
+	f.pending = news{}
+	return n
+}
+
+// reload asks for a full load.
+func (f *feed) reload(reason string) {
+	select {
+	case f.reloads <- reason:
+	default:
+	}
+}
+
+func (f *feed) putLoad(kvs []*mvccpb.KeyValue, revision int64) {
+	f.mu.Lock()
+	f.pending = news{full: true, kvs: kvs, loaded: revision}
+	f.mu.Unlock()
+	f.signal()
+}
+
+func (f *feed) putEvents(events []*clientv3.Event, revision int64, wanted func(string) bool) {
+	f.mu.Lock()
+	if f.pending.events == nil {
+		f.pending.events = map[string]*clientv3.Event{}
+	}
+	for _, ev := range events {
+		if key := string(ev.Kv.Key); wanted(key) {
+			f.pending.events[key] = ev
+		}
+	}
+	f.pending.revision = revision
+	f.mu.Unlock()
+	f.signal()
+}
+
+func (f *feed) signal() {
+	select {
+	case f.news <- struct{}{}:
+	default:
+	}
+}
+
+// follow loads everything, watches from the next revision, and begins again
+// where it has to, until ctx ends.
+func (e *Engine) follow(ctx context.Context, feed *feed) {
+	reason := "start"
+	for failures := 0; ctx.Err() == nil; {
+		revision, err := e.load(ctx, feed)
+		if err != nil {
+			failures++
+			if ctx.Err() == nil {
+				e.log.Warn("loading from etcd, will retry", "err", err)
+			}
+			sleep(ctx, min(100*time.Millisecond<<min(failures, 5), 2*time.Second))
+			continue
+		}
+		failures = 0
+		e.metrics.resyncs.WithLabelValues(reason).Inc()
+		reason = e.watch(ctx, feed, revision)
+		if ctx.Err() == nil {
+			e.log.Info("loading everything again", "reason", reason)
+		}
+	}
+}
+
+// load reads all prefixes at one revision, page by page, and returns it.
+func (e *Engine) load(ctx context.Context, feed *feed) (int64, error) {
+	var kvs []*mvccpb.KeyValue
+	var revision int64
+	for _, prefix := range e.store.prefixes {
+		key, end := prefix, clientv3.GetPrefixRangeEnd(prefix)
+		for {
+			resp, err := e.page(ctx, key, end, revision)
+			if err != nil {
+				return 0, fmt.Errorf("reading %s: %w", prefix, err)
+			}
+			if revision == 0 {
+				revision = resp.Header.Revision
+			}
+			kvs = append(kvs, resp.Kvs...)
+			if !resp.More {
+				break
+			}
+			key = string(resp.Kvs[len(resp.Kvs)-1].Key) + "\x00"
+		}
+	}
+	feed.putLoad(kvs, revision)
+	return revision, nil
+}
+
+func (e *Engine) page(ctx context.Context, key, end string, revision int64) (*clientv3.GetResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	opts := []clientv3.OpOption{clientv3.WithRange(end), clientv3.WithLimit(pageSize)}
+	if revision != 0 {
+		opts = append(opts, clientv3.WithRev(revision))
+	}
+	return e.cfg.Client.Get(ctx, key, opts...)
+}
+
+// watch feeds events after revision until a full load is needed, and returns
+// why. A watch that merely breaks goes on where it was.
+func (e *Engine) watch(ctx context.Context, feed *feed, revision int64) (reason string) {
+	for ctx.Err() == nil {
+		next, reason := e.watchOnce(ctx, feed, revision)
+		if reason != "" {
+			return reason
+		}
+		if next == revision {
+			sleep(ctx, 100*time.Millisecond)
+		}
+		revision = next
+		e.metrics.watchBreaks.Inc()
+	}
+	return "stop"
+}
+
+// watchOnce runs one watch from after revision. It returns up to which
+// revision everything has been fed, and why only a load can help, if so.
+func (e *Engine) watchOnce(ctx context.Context, feed *feed, revision int64) (int64, string) {
+	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
+	defer cancel()
+	begin, end := e.store.span()
+	responses := e.cfg.Client.Watch(ctx, begin, clientv3.WithRange(end), clientv3.WithRev(revision+1), clientv3.WithProgressNotify())
+	silence := time.NewTimer(e.cfg.SilenceTimeout)
+	defer silence.Stop()
+	asked := false
+	for {
+		select {
+		case reason := <-feed.reloads:
+			return revision, reason
+		case <-silence.C:
+			if asked {
+				return revision, "silent"
+			}
+			asked = true
+			if err := e.cfg.Client.RequestProgress(ctx); err != nil {
+				return revision, ""
+			}
+			silence.Reset(e.cfg.SilenceTimeout)
+		case resp, ok := <-responses:
+			if !ok || resp.Err() != nil {
+				return revision, e.broken(ctx, resp)
+			}
+			asked = false
+			silence.Reset(e.cfg.SilenceTimeout)
+			revision = e.feedResponse(feed, resp, revision)
+		}
+	}
+}
+
+// broken decides what follows a watch's end: going on, or a load.
+func (e *Engine) broken(ctx context.Context, resp clientv3.WatchResponse) string {
+	if resp.CompactRevision != 0 {
+		return "compacted"
+	}
+	if ctx.Err() == nil {
+		e.log.Warn("watch broke, going on where it was", "err", resp.Err())
+	}
+	return ""
+}
+
+// feedResponse hands on a response's events. The header's revision says
+// nothing of events that are still to come, so the newest event's counts; a
+// progress notification, which has none, only moves where a new watch begins.
+func (e *Engine) feedResponse(feed *feed, resp clientv3.WatchResponse, revision int64) int64 {
+	if resp.IsProgressNotify() {
+		return max(revision, resp.Header.Revision)
+	}
+	if len(resp.Events) == 0 {
+		return revision
+	}
+	revision = resp.Events[len(resp.Events)-1].Kv.ModRevision
+	feed.putEvents(resp.Events, revision, e.store.watches)
+	return revision
+}

@@ -1,0 +1,90 @@
+package state
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Instance is the OSB side of a service instance: what the platform asked
+// for, and the journal of what is being done about it.
+type Instance struct {
+	Version          int    `json:"version"`
+	InstanceID       string `json:"instance_id"`
+	ServiceID        string `json:"service_id"`
+	PlanID           string `json:"plan_id"`
+	OrganizationGUID string `json:"organization_guid"`
+	SpaceGUID        string `json:"space_guid"`
+	// Parameters and Context are the platform's, as it sent them.
+	Parameters json.RawMessage `json:"parameters,omitempty"`
+	Context    json.RawMessage `json:"context,omitempty"`
+	// Operation is the last one; there is never more than one at a time.
+	Operation Operation `json:"operation"`
+}
+
+// OperationType is what an operation does to its instance.
+type OperationType string
+
+// The types of operations.
+const (
+	Provision   OperationType = "provision"
+	Deprovision OperationType = "deprovision"
+)
+
+// OperationState is where an operation stands, in the words of the OSB API.
+type OperationState string
+
+// The states of operations.
+const (
+	InProgress OperationState = "in progress"
+	Succeeded  OperationState = "succeeded"
+	Failed     OperationState = "failed"
+)
+
+// Operation is the journal of one operation on an instance. Whoever drives it
+// does Step again until it is done, writes the next Step, and so on: a step
+// may be repeated, an operation is never lost.
+type Operation struct {
+	ID    string         `json:"id"`
+	Type  OperationType  `json:"type"`
+	State OperationState `json:"state"`
+	// Step is the name of the step that is being done.
+	Step string `json:"step"`
+	// Description tells the platform's user how far it is, or why it failed.
+	Description string `json:"description"`
+	// Failure is why the operation fails. It is set as soon as that is decided,
+	// while what the operation made is still being taken back.
+	Failure string    `json:"failure,omitempty"`
+	Started time.Time `json:"started"`
+	Updated time.Time `json:"updated"`
+}
+
+// Running reports whether the operation has not ended.
+func (o Operation) Running() bool { return o.State == InProgress }
+
+// BindingState is where a binding stands.
+type BindingState string
+
+// The states of a binding.
+const (
+	BindingCreating BindingState = "creating"
+	BindingReady    BindingState = "ready"
+	BindingDeleting BindingState = "deleting"
+)
+
+// Binding is one application's own login to an instance.
+type Binding struct {
+	Version    int             `json:"version"`
+	BindingID  string          `json:"binding_id"`
+	InstanceID string          `json:"instance_id"`
+	ServiceID  string          `json:"service_id"`
+	PlanID     string          `json:"plan_id"`
+	AppGUID    string          `json:"app_guid,omitempty"`
+	Parameters json.RawMessage `json:"parameters,omitempty"`
+	Context    json.RawMessage `json:"context,omitempty"`
+	// Role is the name of the login in the database.
+	Role string `json:"role"`
+	// Sealed is the login's password, closed by the brokers' Sealer.
+	Sealed  []byte       `json:"sealed"`
+	State   BindingState `json:"state"`
+	Created time.Time    `json:"created"`
+}

@@ -1,0 +1,138 @@
+package state
+
+import (
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// The patterns of every key in etcd. A {name} stands for one segment, escaped
+// by Segment. No other place spells a key.
+const (
+	ClusterPattern    = "/service/{id}/state"
+	LeaderPattern     = "/service/{id}/leader"
+	MemberPattern     = "/service/{id}/members/{name}"
+	SyncPattern       = "/service/{id}/sync"
+	InitializePattern = "/service/{id}/initialize"
+	NextPortPattern   = "/routing/nextport"
+	AllocationPattern = "/routing/allocation/{id}"
+	PortPattern       = "/routing/ports/{port}"
+	UnboundPattern    = "/routing/unbound/{port}/{router}"
+	InstancePattern   = "/serviceinstance/{id}"
+	BindingPattern    = "/serviceinstance/{id}/bindings/{binding}"
+	RouterPattern     = "/state/instances/{router}"
+	BackendPattern    = "/registry/nodes/{backend}"
+	NodeStatusPattern = "/registry/instances/{node}"
+	SitePattern       = "/site"
+	ElectionPattern   = "/election/{name}"
+	markerPattern     = "/engine/{id}"
+)
+
+// ServicePrefix is the namespace that Patroni is given: its keys of one
+// cluster are ServicePrefix, the escaped instance id, a slash and a name.
+const ServicePrefix = "/service/"
+
+// Segment escapes an id so that it is exactly one segment of a key: no slash,
+// never empty, and no two ids alike. Ids of letters, digits and -._~:@ stay
+// as they are.
+func Segment(id string) string {
+	if id == "" {
+		return "%"
+	}
+	return url.PathEscape(id)
+}
+
+// unsegment is the inverse of Segment.
+func unsegment(segment string) (string, error) {
+	if segment == "%" {
+		return "", nil
+	}
+	return url.PathUnescape(segment)
+}
+
+// fill puts params, escaped, into the pattern's braces from left to right.
+func fill(pattern string, params ...string) string {
+	var b strings.Builder
+	for _, p := range params {
+		open := strings.IndexByte(pattern, '{')
+		end := strings.IndexByte(pattern, '}')
+		b.WriteString(pattern[:open])
+		b.WriteString(Segment(p))
+		pattern = pattern[end+1:]
+	}
+	b.WriteString(pattern)
+	return b.String()
+}
+
+// ClusterKey holds the cluster record of an instance: a Cluster.
+func ClusterKey(id string) string { return fill(ClusterPattern, id) }
+
+// ClusterPrefix is above every key of one cluster, the record's and Patroni's.
+func ClusterPrefix(id string) string { return ServicePrefix + Segment(id) + "/" }
+
+// LeaderKey holds the name of the member that leads a cluster. Patroni's.
+func LeaderKey(id string) string { return fill(LeaderPattern, id) }
+
+// MemberKey holds what a member tells of itself. Patroni's.
+func MemberKey(id, name string) string { return fill(MemberPattern, id, name) }
+
+// SyncKey names the leader and its synchronous standby. Patroni's.
+func SyncKey(id string) string { return fill(SyncPattern, id) }
+
+// NextPortKey holds the next public port to hand out.
+func NextPortKey() string { return NextPortPattern }
+
+// AllocationKey holds the public port of an instance, decimal.
+func AllocationKey(id string) string { return fill(AllocationPattern, id) }
+
+// PortKey names the instance that holds a public port, or why it is reserved.
+func PortKey(port int) string { return fill(PortPattern, strconv.Itoa(port)) }
+
+// UnboundKey says why a router can not listen on a public port. Leased.
+func UnboundKey(port int, router string) string {
+	return fill(UnboundPattern, strconv.Itoa(port), router)
+}
+
+// InstanceKey holds the OSB side of an instance: an Instance.
+func InstanceKey(id string) string { return fill(InstancePattern, id) }
+
+// BindingKey holds one binding of an instance: a Binding.
+func BindingKey(id, binding string) string { return fill(BindingPattern, id, binding) }
+
+// RouterKey registers a running router. Leased.
+func RouterKey(ip string, pid int) string {
+	return "/state/instances/" + ip + "@-@" + strconv.Itoa(pid)
+}
+
+// BackendKey registers a host that runs nodes: a Backend. Leased.
+func BackendKey(backend string) string { return fill(BackendPattern, backend) }
+
+// NodeStatusKey tells how far a registrar is with one node: a NodeStatus. Leased.
+func NodeStatusKey(node string) string { return fill(NodeStatusPattern, node) }
+
+// AnnouncementKey holds the ip:port at which the world reaches an internal
+// port of a container. Leased. It is the published contract by which a
+// container finds its own address.
+func AnnouncementKey(image, hostname, container string, port int) string {
+	return fill(AnnouncementPattern(image), AnnouncementParam(hostname, container, port))
+}
+
+// AnnouncementPattern is the pattern of the announcements of one image's
+// containers.
+func AnnouncementPattern(image string) string { return "/" + Segment(image) + "/{announcement}" }
+
+// AnnouncementParam is the last segment of an AnnouncementKey: the parameter
+// by which a table of AnnouncementPattern finds it.
+func AnnouncementParam(hostname, container string, port int) string {
+	return fmt.Sprintf("%s:%s:%d", hostname, container, port)
+}
+
+// SiteKey holds the random id of the site that this etcd cluster serves.
+func SiteKey() string { return SitePattern }
+
+// ElectionKey names the holder of an elected office. Leased.
+func ElectionKey(name string) string { return fill(ElectionPattern, name) }
+
+// markerKey holds the id of an engine's last transaction. Leased.
+func markerKey(engine string) string { return fill(markerPattern, engine) }
