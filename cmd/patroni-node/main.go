@@ -1,0 +1,82 @@
+// Patroni-node is the entrypoint of a node's container. Without arguments it
+// runs the node that /var/lib/postgresql/node.json describes; Patroni calls it
+// as "patroni-node post-bootstrap <connection string>" to fill a new cluster.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/pgpatron/pgpatron/patroni"
+	"github.com/pgpatron/pgpatron/state"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:], os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, "patroni-node:", err)
+		os.Exit(status(err))
+	}
+}
+
+// status is what this process ends with: Patroni's own exit status, if it is
+// Patroni that ended.
+func status(err error) int {
+	if exit, ok := errors.AsType[*patroni.ExitError](err); ok {
+		return exit.Code
+	}
+	return 1
+}
+
+func run(ctx context.Context, args []string, stderr io.Writer) error {
+	bootstrap := len(args) == 2 && args[0] == "post-bootstrap"
+	if len(args) != 0 && !bootstrap {
+		return errors.New("usage: patroni-node [post-bootstrap <connection string>]")
+	}
+	node, err := patroni.ReadNodeConfig(patroni.NodeFile)
+	if err != nil {
+		return err
+	}
+	if bootstrap {
+		return patroni.PostBootstrap(ctx, node, args[1])
+	}
+	return runNode(ctx, node, slog.New(slog.NewTextHandler(stderr, nil)))
+}
+
+func runNode(ctx context.Context, node patroni.NodeConfig, log *slog.Logger) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	etcd, err := state.Dial(node.Etcd)
+	if err != nil {
+		return err
+	}
+	defer etcd.Close()
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)
+	defer signal.Stop(signals)
+	n := patroni.Node{
+		Config:  node,
+		Etcd:    etcd,
+		Command: []string{"patroni"},
+		Paths: patroni.Paths{
+			Run:           "/run/patroni",
+			Data:          patroni.VolumePath + "/data",
+			Bin:           "/usr/lib/postgresql/17/bin",
+			IsReady:       "/usr/local/bin/pg_isready",
+			Sockets:       "/run/postgresql",
+			PostBootstrap: self + " post-bootstrap",
+		},
+		Signals: signals,
+		Log:     log,
+	}
+	return n.Run(ctx)
+}

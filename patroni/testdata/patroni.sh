@@ -1,0 +1,11 @@
+# Stands for Patroni in tests: tells on stdout what happens to it.
+address() { sed -n '/^postgresql:/,$ s/^  connect_address: //p' "$1"; }
+trap 'echo "TERM"; exit 0' TERM
+trap 'echo "HUP $(address "$1")"' HUP
+trap 'echo "USR1"; exit 7' USR1
+trap 'kill -KILL $$' USR2
+orphan=$(sleep 0.1 >/dev/null & echo $!)
+echo "started $1 $(address "$1") orphan $orphan"
+while :; do
+	sleep 0.02
+done
