@@ -1,0 +1,105 @@
+package registrar
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/pgpatron/pgpatron/patroni"
+	"github.com/pgpatron/pgpatron/state"
+)
+
+// Config configures a Registrar.
+type Config struct {
+	// Backend is the address at which the rest of the site reaches this host. It
+	// is the host's id, the address that containers' ports are published on, and
+	// the one that is announced. One registrar runs for each.
+	Backend netip.Addr
+	// Hostname names the host in announcements and in labels. No other host of
+	// the site has it.
+	Hostname string
+	// Ports is the range of host ports that nodes are published at. Default
+	// 20000-29999: clear of the ports that kernels hand out to clients.
+	Ports state.Ports
+	// Site is the site's id, see state.SiteID. Containers of other sites on the
+	// same Docker are not seen.
+	Site string
+	// Etcd are the client URLs of etcd as the containers reach them.
+	Etcd []string
+	// SessionTTL is how long the host stays registered after its registrar fell
+	// silent. Default 10 s.
+	SessionTTL time.Duration
+	// DockerHost is where the Docker Engine listens, such as
+	// unix:///var/run/docker.sock. Default: as the environment says.
+	DockerHost string
+	// Image is the image's name in announcement keys. Default: patroni.ImageName.
+	Image string
+	// Log defaults to slog.Default, Registerer to none.
+	Log        *slog.Logger
+	Registerer prometheus.Registerer
+}
+
+// WithDefaults returns the configuration with every default filled in.
+func (c Config) WithDefaults() Config {
+	if c.Ports == (state.Ports{}) {
+		c.Ports = state.Ports{First: 20000, Last: 29999}
+	}
+	if c.SessionTTL == 0 {
+		c.SessionTTL = 10 * time.Second
+	}
+	if c.Image == "" {
+		c.Image = patroni.ImageName
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	return c
+}
+
+// hostname is what may stand in a label and between the colons of an
+// announcement.
+var hostname = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?$`)
+
+// Validate reports every problem at once, each naming its key.
+func (c Config) Validate() error {
+	var errs []error
+	if !c.Backend.IsValid() || c.Backend.IsUnspecified() || c.Backend.IsMulticast() || c.Backend.Zone() != "" {
+		errs = append(errs, fmt.Errorf("registrar.backend: must be the address at which other hosts reach this one, got %v", c.Backend))
+	}
+	if !hostname.MatchString(c.Hostname) {
+		errs = append(errs, fmt.Errorf("registrar.hostname: must be letters, digits, dots and dashes, got %q", c.Hostname))
+	}
+	if c.Ports.First < 1 || c.Ports.Last > 65535 || c.Ports.Last <= c.Ports.First {
+		errs = append(errs, fmt.Errorf("registrar.host_ports: must be at least two ports from 1 to 65535, got %v", c.Ports))
+	}
+	if c.Site == "" {
+		errs = append(errs, errors.New("registrar.site: must be set"))
+	}
+	if c.SessionTTL < time.Second {
+		errs = append(errs, fmt.Errorf("registrar.session_ttl: must be at least 1s, got %v", c.SessionTTL))
+	}
+	if c.Image == "" {
+		errs = append(errs, errors.New("registrar.image: must be set"))
+	}
+	return errors.Join(append(errs, c.validateEtcd()...)...)
+}
+
+func (c Config) validateEtcd() []error {
+	if len(c.Etcd) == 0 {
+		return []error{errors.New("registrar.etcd: must name at least one URL at which containers reach etcd")}
+	}
+	var errs []error
+	for _, endpoint := range c.Etcd {
+		u, err := url.Parse(endpoint)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.Port() == "" {
+			errs = append(errs, fmt.Errorf("registrar.etcd: %q is not a URL like http://10.0.0.7:2379", endpoint))
+		}
+	}
+	return errs
+}

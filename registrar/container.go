@@ -1,0 +1,107 @@
+package registrar
+
+import (
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	dockercontainer "github.com/docker/docker/api/types/container"
+)
+
+// container is what Docker says of one node's container.
+type container struct {
+	id, name       string
+	node, instance string
+	running        bool
+	// dead is a container that Docker failed to remove: it can not be started.
+	dead bool
+	// startedAt is when it was started last, diedAt when it died. Zero: never.
+	startedAt, diedAt time.Time
+	exitCode          int
+	// byEvent says that its death is known from a die event.
+	byEvent bool
+	// addrs are where its internal ports are published.
+	addrs map[int]netip.AddrPort
+}
+
+// run is one run of a container, from a start to a death. The next start makes
+// another run of the same container.
+type run struct {
+	id        string
+	startedAt time.Time
+}
+
+func (r run) is(other run) bool { return r.id == other.id && r.startedAt.Equal(other.startedAt) }
+
+// death is Docker's word that a run is over.
+type death struct {
+	run run
+	at  time.Time
+	// byEvent says that a die event told it; otherwise an inspection did.
+	byEvent bool
+}
+
+// evidence names what proves the death.
+func (d death) evidence() string {
+	if d.byEvent {
+		return "die event"
+	}
+	return "inspection"
+}
+
+// death returns the end of the container's last run. A container that runs, or
+// never ran, has none.
+func (c container) death() (death, bool) {
+	if c.running || c.startedAt.IsZero() {
+		return death{}, false
+	}
+	return death{run: run{c.id, c.startedAt}, at: c.diedAt, byEvent: c.byEvent}, true
+}
+
+// lived is how long the last run lasted.
+func (c container) lived() time.Duration { return c.diedAt.Sub(c.startedAt) }
+
+func containerOf(info dockercontainer.InspectResponse) container {
+	labels := info.Config.Labels
+	c := container{
+		id: info.ID, name: strings.TrimPrefix(info.Name, "/"),
+		node: labels[labelNode], instance: labels[labelCluster],
+		addrs: map[int]netip.AddrPort{},
+	}
+	if s := info.State; s != nil {
+		c.running = s.Running
+		c.dead = s.Dead || s.Status == "removing"
+		c.startedAt, c.diedAt, c.exitCode = dockerTime(s.StartedAt), dockerTime(s.FinishedAt), s.ExitCode
+	}
+	if info.HostConfig == nil {
+		return c
+	}
+	for port, bindings := range info.HostConfig.PortBindings {
+		for _, b := range bindings {
+			if addr, err := netip.ParseAddrPort(net.JoinHostPort(b.HostIP, b.HostPort)); err == nil {
+				c.addrs[port.Int()] = addr
+			}
+		}
+	}
+	return c
+}
+
+// dockerTime reads a time of Docker's, which says "never" by the year 1.
+func dockerTime(s string) time.Time {
+	t, err := time.Parse(time.RFC3339Nano, s)
+	if err != nil || t.Year() <= 1 {
+		return time.Time{}
+	}
+	return t
+}
+
+// portList spells the host ports for a message.
+func portList(addrs map[int]netip.AddrPort) string {
+	var list []string
+	for _, internal := range internalPorts {
+		list = append(list, strconv.Itoa(int(addrs[internal].Port())))
+	}
+	return strings.Join(list, " or ")
+}

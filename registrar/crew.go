@@ -1,0 +1,154 @@
+package registrar
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+
+	"github.com/pgpatron/pgpatron/state"
+)
+
+// want is what the records ask of a node here.
+type want int
+
+const (
+	// wantNothing: no record names the node, and nothing of it is here.
+	wantNothing want = iota
+	// wantRunning: a record places it here.
+	wantRunning
+	// wantRemoved: its record says that it is to go.
+	wantRemoved
+	// wantUnclaimed: something of it is here, and no record places it here.
+	wantUnclaimed
+)
+
+// goal is what is to become of one node.
+type goal struct {
+	want     want
+	instance string
+	cluster  state.Cluster
+	// revision is the record's, which tells goals of one want apart.
+	revision int64
+}
+
+// report is how far a worker is, in the words of state.NodeStatus. It is empty
+// until the worker has looked.
+type report struct {
+	phase   state.Phase
+	details string
+}
+
+// crew holds one worker for each node: whatever is done to a node is done by
+// its worker, one thing after the other.
+type crew struct {
+	hands
+	// reported is told when a report changed.
+	reported func()
+
+	news chan struct{}
+	// mu guards the rest, and the fields of workers that say so.
+	mu      sync.Mutex
+	workers map[string]*worker
+	hired   []*worker
+}
+
+// hands is what workers work with.
+type hands struct {
+	cfg       Config
+	docker    *docker
+	inventory *inventory
+	ports     *portPicker
+	fencer    *fencer
+	picture   picture
+	// doomed confirms, right before something is deleted, that the records
+	// really want it gone.
+	doomed func(ctx context.Context, instance, node string) error
+	log    *slog.Logger
+}
+
+func newCrew(h hands, reported func()) *crew {
+	return &crew{hands: h, reported: reported, news: make(chan struct{}, 1), workers: map[string]*worker{}}
+}
+
+// Run lets the workers work until ctx ends. What they had begun is carried on
+// by whoever comes back.
+func (c *crew) Run(ctx context.Context) error {
+	var running sync.WaitGroup
+	defer running.Wait()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-c.news:
+		}
+		for _, w := range c.takeHired() {
+			running.Go(func() { w.run(ctx) })
+		}
+	}
+}
+
+func (c *crew) takeHired() []*worker {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	hired := c.hired
+	c.hired = nil
+	return hired
+}
+
+// assign gives every worker its goal. Nodes that are not named have none.
+func (c *crew) assign(goals map[string]goal) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for node, g := range goals {
+		w, ok := c.workers[node]
+		if !ok {
+			w = newWorker(c, node)
+			c.workers[node] = w
+			c.hired = append(c.hired, w)
+		}
+		w.aim(g)
+	}
+	for node, w := range c.workers {
+		if _, ok := goals[node]; !ok {
+			w.aim(goal{})
+		}
+	}
+	if len(c.hired) > 0 {
+		poke(c.news)
+	}
+}
+
+// tell wakes a node's worker: something about its container is new. If Docker
+// itself is, everybody has reason to try again.
+func (c *crew) tell(node string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if w, ok := c.workers[node]; ok {
+		poke(w.news)
+	}
+	if node != "" {
+		return
+	}
+	for _, w := range c.workers {
+		poke(w.orders)
+	}
+}
+
+// reports returns how far each worker is.
+func (c *crew) reports() map[string]report {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all := make(map[string]report, len(c.workers))
+	for node, w := range c.workers {
+		all[node] = w.report
+	}
+	return all
+}
+
+// poke makes the next receive from news return, without waiting for it.
+func poke(news chan struct{}) {
+	select {
+	case news <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,51 @@
+package registrar
+
+import "github.com/pgpatron/pgpatron/state"
+
+// desired is what the cluster records place on this backend.
+type desired struct {
+	backend string
+	nodes   map[string]goal
+	// clusters names the nodes of each cluster that has some here.
+	clusters map[string][]string
+}
+
+func newDesired(backend string) desired {
+	return desired{backend: backend, nodes: map[string]goal{}, clusters: map[string][]string{}}
+}
+
+// update takes in one cluster's record as it is now, and reports whether it
+// places, or placed, nodes here.
+func (d desired) update(instance string, clusters *state.Table[state.Cluster]) bool {
+	before := d.clusters[instance]
+	for _, node := range before {
+		delete(d.nodes, node)
+	}
+	delete(d.clusters, instance)
+	record, _ := clusters.Get(instance)
+	for _, n := range record.Value.Nodes {
+		if n.BackendID != d.backend {
+			continue
+		}
+		g := goal{want: wantRunning, instance: instance, cluster: record.Value, revision: record.ModRevision}
+		if n.Removed {
+			g.want = wantRemoved
+		}
+		d.nodes[n.NodeID] = g
+		d.clusters[instance] = append(d.clusters[instance], n.NodeID)
+	}
+	return len(before) > 0 || len(d.clusters[instance]) > 0
+}
+
+// goals returns the goal of every node that is placed here or has something
+// here.
+func (d desired) goals(docker snapshot) map[string]goal {
+	goals := make(map[string]goal, len(d.nodes))
+	for node, instance := range docker.instances {
+		goals[node] = goal{want: wantUnclaimed, instance: instance}
+	}
+	for node, g := range d.nodes {
+		goals[node] = g
+	}
+	return goals
+}

@@ -1,0 +1,418 @@
+package registrar_test
+
+import (
+	"archive/tar"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// dockerd is a Docker Engine in memory, as far as a registrar asks one.
+type dockerd struct {
+	server *httptest.Server
+
+	mu         sync.Mutex
+	containers map[string]*fakeContainer // by name
+	volumes    map[string]map[string]string
+	images     map[string]bool
+	streams    map[chan map[string]any]map[string]string // with the labels they want
+	nextID     int
+	down       bool
+	deaf       bool // starts fail because ports are taken
+	log        []string
+}
+
+type fakeContainer struct {
+	ID        string
+	Name      string
+	Image     string
+	Labels    map[string]string
+	Host      map[string]any
+	Running   bool
+	StartedAt time.Time
+	DiedAt    time.Time
+	ExitCode  int
+	Files     map[string]string
+}
+
+func newDockerd(t testing.TB) *dockerd {
+	d := &dockerd{
+		containers: map[string]*fakeContainer{}, volumes: map[string]map[string]string{},
+		images: map[string]bool{testImage: true}, streams: map[chan map[string]any]map[string]string{},
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /_ping", d.ping)
+	mux.HandleFunc("HEAD /_ping", d.ping)
+	handle := func(pattern string, h func(w http.ResponseWriter, r *http.Request) (int, any)) {
+		method, path, _ := strings.Cut(pattern, " ")
+		mux.HandleFunc(method+" /v1.41"+path, func(w http.ResponseWriter, r *http.Request) {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			if d.down {
+				panic(http.ErrAbortHandler)
+			}
+			status, body := h(w, r)
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(status)
+			if body != nil {
+				_ = json.NewEncoder(w).Encode(body)
+			}
+		})
+	}
+	handle("GET /version", func(http.ResponseWriter, *http.Request) (int, any) {
+		return 200, map[string]any{"Version": "20.10.24", "ApiVersion": "1.41"}
+	})
+	handle("GET /networks/bridge", func(http.ResponseWriter, *http.Request) (int, any) {
+		return 200, map[string]any{"IPAM": map[string]any{"Config": []any{map[string]any{"Gateway": "172.17.0.1"}}}}
+	})
+	handle("GET /containers/json", d.listContainers)
+	handle("POST /containers/create", d.createContainer)
+	handle("GET /containers/{id}/json", d.inspectContainer)
+	handle("PUT /containers/{id}/archive", d.copyFiles)
+	handle("POST /containers/{id}/start", d.startContainer)
+	handle("DELETE /containers/{id}", d.removeContainer)
+	handle("GET /volumes", d.listVolumes)
+	handle("POST /volumes/create", d.createVolume)
+	handle("GET /volumes/{name}", d.inspectVolume)
+	handle("DELETE /volumes/{name}", d.removeVolume)
+	handle("GET /images/{name}/json", d.inspectImage)
+	handle("POST /images/create", d.pullImage)
+	mux.HandleFunc("GET /v1.41/events", d.events)
+	d.server = httptest.NewServer(mux)
+	t.Cleanup(func() {
+		d.breakStreams()
+		d.server.CloseClientConnections()
+		d.server.Close()
+	})
+	return d
+}
+
+func (d *dockerd) host() string { return "tcp://" + d.server.Listener.Addr().String() }
+
+func (d *dockerd) ping(w http.ResponseWriter, _ *http.Request) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.down {
+		panic(http.ErrAbortHandler)
+	}
+	w.Header().Set("API-Version", "1.41")
+}
+
+// wantedLabels reads the label filter of a request.
+func wantedLabels(r *http.Request) map[string]string {
+	var filters map[string]map[string]bool
+	_ = json.Unmarshal([]byte(r.URL.Query().Get("filters")), &filters)
+	wanted := map[string]string{}
+	for label := range filters["label"] {
+		key, value, _ := strings.Cut(label, "=")
+		wanted[key] = value
+	}
+	return wanted
+}
+
+func carries(labels, wanted map[string]string) bool {
+	for key, value := range wanted {
+		if got, ok := labels[key]; !ok || value != "" && got != value {
+			return false
+		}
+	}
+	return true
+}
+
+func (d *dockerd) find(ref string) *fakeContainer {
+	for name, c := range d.containers {
+		if name == ref || c.ID == ref {
+			return c
+		}
+	}
+	return nil
+}
+
+func notFound(what string) (int, any) {
+	return 404, map[string]string{"message": "No such " + what}
+}
+
+func (d *dockerd) listContainers(_ http.ResponseWriter, r *http.Request) (int, any) {
+	list := []any{}
+	for _, c := range d.containers {
+		if carries(c.Labels, wantedLabels(r)) {
+			list = append(list, map[string]any{"Id": c.ID, "Names": []string{"/" + c.Name}, "Labels": c.Labels})
+		}
+	}
+	return 200, list
+}
+
+func (d *dockerd) createContainer(_ http.ResponseWriter, r *http.Request) (int, any) {
+	name := r.URL.Query().Get("name")
+	if _, ok := d.containers[name]; ok {
+		return 409, map[string]string{"message": "Conflict. The container name is already in use"}
+	}
+	var body struct {
+		Image      string
+		Labels     map[string]string
+		HostConfig map[string]any
+	}
+	_ = json.NewDecoder(r.Body).Decode(&body)
+	d.nextID++
+	c := &fakeContainer{
+		ID: fmt.Sprintf("id%d", d.nextID), Name: name, Image: body.Image, Labels: body.Labels,
+		Host: body.HostConfig, Files: map[string]string{},
+	}
+	d.containers[name] = c
+	d.log = append(d.log, "create "+name)
+	return 201, map[string]string{"Id": c.ID}
+}
+
+func (d *dockerd) inspectContainer(_ http.ResponseWriter, r *http.Request) (int, any) {
+	c := d.find(r.PathValue("id"))
+	if c == nil {
+		return notFound("container")
+	}
+	stamp := func(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
+	return 200, map[string]any{
+		"Id": c.ID, "Name": "/" + c.Name, "HostConfig": c.Host,
+		"Config": map[string]any{"Labels": c.Labels},
+		"State": map[string]any{
+			"Running": c.Running, "ExitCode": c.ExitCode, "StartedAt": stamp(c.StartedAt), "FinishedAt": stamp(c.DiedAt),
+		},
+	}
+}
+
+func (d *dockerd) copyFiles(_ http.ResponseWriter, r *http.Request) (int, any) {
+	c := d.find(r.PathValue("id"))
+	if c == nil {
+		return notFound("container")
+	}
+	archive := tar.NewReader(r.Body)
+	for {
+		h, err := archive.Next()
+		if err != nil {
+			return 200, nil
+		}
+		content, _ := io.ReadAll(archive)
+		c.Files[r.URL.Query().Get("path")+h.Name] = string(content)
+		c.Files["owner of "+h.Name] = fmt.Sprintf("%d:%d %o", h.Uid, h.Gid, h.Mode)
+	}
+}
+
+func (d *dockerd) startContainer(_ http.ResponseWriter, r *http.Request) (int, any) {
+	c := d.find(r.PathValue("id"))
+	switch {
+	case c == nil:
+		return notFound("container")
+	case c.Running:
+		return 304, nil
+	case d.deaf:
+		return 500, map[string]string{"message": "Bind for 127.0.0.1 failed: port is already allocated"}
+	}
+	c.Running, c.StartedAt = true, time.Now()
+	d.log = append(d.log, "start "+c.Name)
+	d.tell("start", c)
+	return 204, nil
+}
+
+func (d *dockerd) removeContainer(_ http.ResponseWriter, r *http.Request) (int, any) {
+	c := d.find(r.PathValue("id"))
+	if c == nil {
+		return notFound("container")
+	}
+	d.kill(c, 137)
+	delete(d.containers, c.Name)
+	d.log = append(d.log, "remove "+c.Name)
+	d.tell("destroy", c)
+	return 204, nil
+}
+
+func (d *dockerd) listVolumes(_ http.ResponseWriter, r *http.Request) (int, any) {
+	list := []any{}
+	for name, labels := range d.volumes {
+		if carries(labels, wantedLabels(r)) {
+			list = append(list, map[string]any{"Name": name, "Labels": labels})
+		}
+	}
+	return 200, map[string]any{"Volumes": list}
+}
+
+func (d *dockerd) createVolume(_ http.ResponseWriter, r *http.Request) (int, any) {
+	var body struct {
+		Name   string
+		Labels map[string]string
+	}
+	_ = json.NewDecoder(r.Body).Decode(&body)
+	if _, ok := d.volumes[body.Name]; !ok {
+		d.volumes[body.Name] = body.Labels
+	}
+	return 201, map[string]any{"Name": body.Name, "Labels": d.volumes[body.Name]}
+}
+
+func (d *dockerd) inspectVolume(_ http.ResponseWriter, r *http.Request) (int, any) {
+	labels, ok := d.volumes[r.PathValue("name")]
+	if !ok {
+		return notFound("volume")
+	}
+	return 200, map[string]any{"Name": r.PathValue("name"), "Labels": labels}
+}
+
+func (d *dockerd) removeVolume(_ http.ResponseWriter, r *http.Request) (int, any) {
+	name := r.PathValue("name")
+	if _, ok := d.containers[name]; ok {
+		return 409, map[string]string{"message": "volume is in use"}
+	}
+	delete(d.volumes, name)
+	d.log = append(d.log, "remove volume "+name)
+	return 204, nil
+}
+
+func (d *dockerd) inspectImage(_ http.ResponseWriter, r *http.Request) (int, any) {
+	if !d.images[r.PathValue("name")] {
+		return notFound("image")
+	}
+	return 200, map[string]string{"Id": "sha256:1"}
+}
+
+func (d *dockerd) pullImage(http.ResponseWriter, *http.Request) (int, any) {
+	return 404, map[string]string{"message": "pull access denied"}
+}
+
+func (d *dockerd) events(w http.ResponseWriter, r *http.Request) {
+	stream := make(chan map[string]any, 1000)
+	d.mu.Lock()
+	if d.down {
+		d.mu.Unlock()
+		panic(http.ErrAbortHandler)
+	}
+	d.streams[stream] = wantedLabels(r)
+	d.mu.Unlock()
+	w.WriteHeader(200)
+	flush := http.NewResponseController(w)
+	_ = flush.Flush()
+	for {
+		select {
+		case <-r.Context().Done():
+			d.mu.Lock()
+			delete(d.streams, stream)
+			d.mu.Unlock()
+			return
+		case e, ok := <-stream:
+			if !ok {
+				panic(http.ErrAbortHandler)
+			}
+			_ = json.NewEncoder(w).Encode(e)
+			_ = flush.Flush()
+		}
+	}
+}
+
+// tell sends an event. Call it under mu.
+func (d *dockerd) tell(action string, c *fakeContainer) {
+	attributes := maps.Clone(c.Labels)
+	attributes["exitCode"] = fmt.Sprint(c.ExitCode)
+	for stream, wanted := range d.streams {
+		if carries(c.Labels, wanted) {
+			stream <- map[string]any{
+				"Type": "container", "Action": action, "timeNano": time.Now().UnixNano(),
+				"Actor": map[string]any{"ID": c.ID, "Attributes": attributes},
+			}
+		}
+	}
+}
+
+func (d *dockerd) kill(c *fakeContainer, exitCode int) {
+	if !c.Running {
+		return
+	}
+	c.Running, c.DiedAt, c.ExitCode = false, time.Now(), exitCode
+	d.log = append(d.log, "die "+c.Name)
+	d.tell("die", c)
+}
+
+// Kill ends a container's process, as a crash does.
+func (d *dockerd) Kill(name string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.kill(d.containers[name], 137)
+}
+
+// breakStreams ends every event stream. Call it without mu.
+func (d *dockerd) breakStreams() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for stream := range d.streams {
+		close(stream)
+	}
+	clear(d.streams)
+}
+
+// Stop makes the engine not answer; Start makes it answer again. Containers
+// that are named die meanwhile, which no event tells.
+func (d *dockerd) Stop(dying ...string) {
+	d.mu.Lock()
+	d.down = true
+	d.mu.Unlock()
+	d.breakStreams()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, name := range dying {
+		d.kill(d.containers[name], 137)
+	}
+}
+
+func (d *dockerd) Start() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.down = false
+}
+
+// get returns a copy of a container.
+func (d *dockerd) get(name string) (fakeContainer, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c, ok := d.containers[name]
+	if !ok {
+		return fakeContainer{}, false
+	}
+	copied := *c
+	copied.Files = maps.Clone(c.Files)
+	return copied, true
+}
+
+// put adds a container and a volume that somebody else made.
+func (d *dockerd) put(name string, running bool, labels map[string]string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.nextID++
+	c := &fakeContainer{
+		ID: fmt.Sprintf("id%d", d.nextID), Name: name, Labels: labels, Running: running, Files: map[string]string{},
+		Host: map[string]any{"PortBindings": map[string]any{"5432/tcp": []any{map[string]string{
+			"HostIp": "127.0.0.1", "HostPort": cmp.Or(labels["pgpatron.port.5432"], "20000"),
+		}}}},
+	}
+	if running {
+		c.StartedAt = time.Now()
+	}
+	d.containers[name] = c
+	d.volumes[name] = labels
+}
+
+// volume returns a volume's labels.
+func (d *dockerd) volume(name string) (map[string]string, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	labels, ok := d.volumes[name]
+	return labels, ok
+}
+
+// history returns what was done, in order.
+func (d *dockerd) history() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return append([]string(nil), d.log...)
+}

@@ -1,0 +1,268 @@
+// Package registrar is a host's part of pgpatron: on every backend one
+// Registrar registers the host in etcd, runs the containers that cluster
+// records place there, announces where they are reached, and ends the
+// leadership of those that die.
+//
+//	cfg := registrar.Config{Backend: addr, Hostname: "db1", Site: site, Etcd: endpoints}.WithDefaults()
+//	if err := cfg.Validate(); err != nil {
+//		return err
+//	}
+//	r, err := registrar.New(cfg, etcd)
+//	if err != nil {
+//		return err
+//	}
+//	return r.Run(ctx)
+//
+// Two pictures meet in it: what the records want (etcd, kept by the engine) and
+// what there is (Docker, kept by the watcher). Tick compares them and gives
+// every node's worker its goal; the worker does, one thing after the other,
+// what leads there, and reports. What the workers and the watcher find out
+// comes back into the next Tick, which publishes it.
+package registrar
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"sync/atomic"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pgpatron/pgpatron/patroni"
+	"github.com/pgpatron/pgpatron/state"
+)
+
+// Registrar runs the nodes of one backend. Make it with New, then call Run.
+type Registrar struct {
+	cfg     Config
+	backend string
+	engine  *state.Engine
+	tables  tables
+	docker  *docker
+	watcher *watcher
+	crew    *crew
+	claim   *claim
+	log     *slog.Logger
+
+	// inventory is Docker's picture; fresh says that it, or a report, is not as
+	// the last Tick saw it.
+	inventory *inventory
+	fresh     atomic.Bool
+
+	// The rest belongs to Tick. known and told are the announcements and the
+	// statuses in etcd that are this registrar's to keep.
+	desired desired
+	known   map[announcement]struct{}
+	told    map[string]struct{}
+	lease   clientv3.LeaseID
+	// due says that something is left to do, or to do again.
+	due bool
+}
+
+// tables are what a registrar looks at in etcd.
+type tables struct {
+	clusters      *state.Table[state.Cluster]
+	backends      *state.Table[state.Backend]
+	statuses      *state.Table[state.NodeStatus]
+	announcements *state.Table[netip.AddrPort]
+	leaders       *state.Table[string]
+	members       *state.Table[patroni.Member]
+	syncs         *state.Table[patroni.Sync]
+}
+
+func newTables(s *state.Schema, image string) tables {
+	return tables{
+		clusters:      state.Register(s, state.ClusterPattern, state.JSON[state.Cluster]),
+		backends:      state.Register(s, state.BackendPattern, state.JSON[state.Backend]),
+		statuses:      state.Register(s, state.NodeStatusPattern, state.JSON[state.NodeStatus]),
+		announcements: state.Register(s, state.AnnouncementPattern(image), announced),
+		leaders:       patroni.Leaders(s),
+		members:       patroni.Members(s),
+		syncs:         patroni.Syncs(s),
+	}
+}
+
+// New returns a registrar for cfg, which must be valid, on the etcd behind
+// client.
+func New(cfg Config, client *clientv3.Client) (*Registrar, error) {
+	cfg = cfg.WithDefaults()
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	connection, err := dialDocker(cfg.DockerHost)
+	if err != nil {
+		return nil, err
+	}
+	schema := state.NewSchema()
+	r := &Registrar{
+		cfg: cfg, backend: cfg.Backend.String(), tables: newTables(schema, cfg.Image),
+		known: map[announcement]struct{}{}, told: map[string]struct{}{},
+	}
+	r.log = cfg.Log.With("backend", r.backend)
+	r.engine, err = state.NewEngine(state.EngineConfig{
+		Client: client, Schema: schema, Reactor: r, Name: "registrar",
+		SessionTTL: cfg.SessionTTL, Log: r.log, Registerer: cfg.Registerer,
+	})
+	if err != nil {
+		return nil, err
+	}
+	r.docker = &docker{client: connection, owner: owner{site: cfg.Site, backend: r.backend}}
+	r.inventory = newInventory(r.moved)
+	r.watcher = &watcher{docker: r.docker, inventory: r.inventory, log: r.log}
+	r.crew = newCrew(r.hands(client), r.wake)
+	r.claim = newClaim(state.Backend{
+		ID: r.backend, Hostname: cfg.Hostname, PID: os.Getpid(), Since: time.Now().UTC(),
+	}, cfg.SessionTTL, r.engine.Wake)
+	r.desired = newDesired(r.backend)
+	return r, nil
+}
+
+// hands gives the workers what they work with.
+func (r *Registrar) hands(client *clientv3.Client) hands {
+	return hands{
+		cfg: r.cfg, docker: r.docker, inventory: r.inventory, log: r.log,
+		ports:  &portPicker{docker: r.docker, ports: r.cfg.Ports, addr: r.cfg.Backend},
+		fencer: &fencer{etcd: client, inspect: r.docker.inspect, log: r.log, fencings: newFencings(r.cfg.Registerer)},
+		picture: picture{
+			engine: r.engine, leaders: r.tables.leaders, members: r.tables.members, syncs: r.tables.syncs, fell: r.inventory.fell,
+		},
+		doomed: r.doomed,
+	}
+}
+
+// Run registers the host and runs its nodes until ctx ends, which is no error.
+// The containers go on running then; whoever comes next finds them. It returns
+// an error if another registrar has the backend.
+func (r *Registrar) Run(ctx context.Context) error {
+	defer r.docker.client.Close()
+	running, ctx := errgroup.WithContext(ctx)
+	running.Go(func() error { return r.engine.Run(ctx) })
+	running.Go(func() error {
+		// Docker is not touched before the backend is ours.
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-r.claim.held:
+		}
+		running.Go(func() error { return r.watcher.Run(ctx) })
+		return r.crew.Run(ctx)
+	})
+	return running.Wait()
+}
+
+// moved is told when something of a node on Docker is not as it was.
+func (r *Registrar) moved(node string) {
+	r.crew.tell(node)
+	r.wake()
+}
+
+// wake asks for a Tick over what is new here.
+func (r *Registrar) wake() {
+	r.fresh.Store(true)
+	r.engine.Wake()
+}
+
+// Tick compares the records with what Docker has, gives the workers their
+// goals, and publishes what there is.
+func (r *Registrar) Tick(_ context.Context, t state.Tick) ([]state.Group, error) {
+	r.due = r.concerned(t) || r.due
+	held, groups, err := r.claim.tick(t, r.tables.backends, r.inventory.dockerVersion())
+	if err != nil {
+		return nil, err
+	}
+	if held && r.due {
+		r.due = false
+		docker := r.inventory.snapshot()
+		r.crew.assign(r.desired.goals(docker))
+		if t.Lease != clientv3.NoLease {
+			groups = append(groups, r.announce(t, docker)...)
+			groups = append(groups, r.publish(t)...)
+		}
+	}
+	for i := range groups {
+		groups[i].Done = r.ended
+	}
+	return groups, nil
+}
+
+// ended is told how a group ended. The next Tick looks again at what was
+// refused.
+func (r *Registrar) ended(err error) {
+	if err != nil {
+		r.due = true
+	}
+}
+
+// concerned takes in what changed and reports whether any of it matters here.
+// Patroni's many writes do not: they must cost nothing.
+func (r *Registrar) concerned(t state.Tick) bool {
+	concerned := r.fresh.Swap(false) || t.Lease != r.lease
+	r.lease = t.Lease
+	for params := range r.tables.clusters.Changed() {
+		concerned = r.desired.update(params[0], r.tables.clusters) || concerned
+	}
+	for params := range r.tables.announcements.Changed() {
+		concerned = r.noteAnnouncement(params[0]) || concerned
+	}
+	for params := range r.tables.statuses.Changed() {
+		concerned = r.noteStatus(params[0]) || concerned
+	}
+	return concerned
+}
+
+// noteAnnouncement keeps r.known.
+func (r *Registrar) noteAnnouncement(param string) (mine bool) {
+	a, mine := r.parseAnnouncement(param)
+	if !mine {
+		return false
+	}
+	delete(r.known, a)
+	if _, there := r.tables.announcements.Get(param); there {
+		r.known[a] = struct{}{}
+	}
+	return true
+}
+
+// noteStatus keeps r.told. A status is this backend's if it says so; one that
+// somebody else wrote over is put right by its node.
+func (r *Registrar) noteStatus(node string) (mine bool) {
+	_, was := r.told[node]
+	_, placed := r.desired.nodes[node]
+	delete(r.told, node)
+	status, there := r.tables.statuses.Get(node)
+	if is := there && status.Value.BackendID == r.backend; is {
+		r.told[node] = struct{}{}
+		return true
+	}
+	return was || placed
+}
+
+// doomed confirms with etcd that nobody wants the node here: its record says
+// that it is to go, or there is none that names it. A record that can not be
+// read is a doubt.
+func (r *Registrar) doomed(ctx context.Context, instance, node string) error {
+	if instance == "" {
+		return errors.New("it does not say what cluster it belongs to")
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	var claimed bool
+	err := r.engine.Do(ctx, state.Group{Name: "confirm removal", Apply: func(tx *state.Tx) error {
+		cluster, _, err := state.Load(tx, state.ClusterKey(instance), state.JSON[state.Cluster])
+		n, named := cluster.Node(node)
+		claimed = named && !n.Removed
+		return err
+	}})
+	if err != nil {
+		return fmt.Errorf("confirming that no record wants it: %w", err)
+	}
+	if claimed {
+		return errClaimed
+	}
+	return nil
+}

@@ -1,0 +1,69 @@
+package registrar
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/pgpatron/pgpatron/state"
+)
+
+// errClaimed says that a record wants what was to be deleted.
+var errClaimed = errors.New("a record wants it")
+
+// remove deletes a node's container, then its volume, and makes sure that both
+// are gone. Right before each deletion the records are asked once more, and any
+// doubt ends it: data that is deleted does not come back.
+func (w *worker) remove(ctx context.Context, g goal) error {
+	if w.gone && !w.inventory.holds(w.node) {
+		return nil
+	}
+	w.log.InfoContext(ctx, "removing node", "instance", g.instance)
+	began := time.Now()
+	name := containerName(w.node)
+	c, here, err := w.docker.inspect(ctx, name)
+	if err == nil && here {
+		err = w.delete(ctx, g, "container", func() error { return w.docker.removeContainer(ctx, c.id) })
+	}
+	if err != nil {
+		return err
+	}
+	_, here, err = w.docker.volume(ctx, name)
+	if err == nil && here {
+		err = w.delete(ctx, g, "volume", func() error { return w.docker.removeVolume(ctx, name) })
+	}
+	if err != nil {
+		return err
+	}
+	if err := w.verifyGone(ctx, name); err != nil {
+		return err
+	}
+	w.gone = true
+	w.log.InfoContext(ctx, "node removed", "instance", g.instance, "took", time.Since(began))
+	w.say(state.PhaseRemoved, "")
+	return nil
+}
+
+// delete deletes something of the node, if the records still want it gone.
+func (w *worker) delete(ctx context.Context, g goal, what string, do func() error) error {
+	if err := w.doomed(ctx, g.instance, w.node); err != nil {
+		return fmt.Errorf("not removing %s of node %s: %w", what, w.node, err)
+	}
+	return do()
+}
+
+func (w *worker) verifyGone(ctx context.Context, name string) error {
+	if err := look(ctx, w.docker, w.inventory, w.node); err != nil {
+		return err
+	}
+	v, here, err := w.docker.volume(ctx, name)
+	if err != nil {
+		return err
+	}
+	w.inventory.hasVolume(w.node, v, here)
+	if _, container, _ := w.inventory.container(w.node); container || here {
+		return fmt.Errorf("container or volume %s is still there", name)
+	}
+	return nil
+}
