@@ -1,0 +1,127 @@
+package router
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/pgpatron/pgpatron/state"
+)
+
+// Config configures a Router.
+type Config struct {
+	// Listen is the address on which the public ports are opened. Default: every
+	// address of this host, IPv4 and IPv6.
+	Listen netip.Addr
+	// IP is this router's own address, by which it registers itself in etcd. No
+	// two running routers may share both IP and PID.
+	IP netip.Addr
+	// PID is the other half of the name in etcd. Default: this process's.
+	PID int
+	// Ports is the range that public ports are handed out from. It is only
+	// compared with the ports that the kernel hands out: what is allocated is
+	// served. Default 30000-30999.
+	Ports state.Ports
+	// Hold is how long a connection waits for a leader before it is refused.
+	// Default 30 s.
+	Hold time.Duration
+	// DialTimeout bounds one attempt to reach a leader. Default 3 s.
+	DialTimeout time.Duration
+	// KeepAlive is how long a connection may be silent before its peer is asked
+	// for a sign of life; after three questions without an answer, a third of
+	// this apart, it is over. It holds on both sides of a session. Default 15 s.
+	KeepAlive time.Duration
+	// UserTimeout is TCP_USER_TIMEOUT, on both sides of a session: how long what
+	// was sent may stay unacknowledged. Linux counts the time in which a peer does
+	// not read, too, so that this also ends the session of a client that has
+	// stopped in the middle of a result. Default 0: the kernel's own limit, about
+	// 15 minutes, which does not count that.
+	UserTimeout time.Duration
+	// Metrics is the host:port of /metrics and /healthz. Default 127.0.0.1:8890.
+	Metrics string
+	// SessionTTL is how long etcd keeps what this router says of itself when it
+	// falls silent. Default 10 s.
+	SessionTTL time.Duration
+	// Log defaults to slog.Default.
+	Log *slog.Logger
+	// Registry takes the metrics and is what /metrics shows. Default: a new one.
+	Registry *prometheus.Registry
+}
+
+// WithDefaults returns the configuration with every default filled in.
+func (c Config) WithDefaults() Config {
+	if c.PID == 0 {
+		c.PID = os.Getpid()
+	}
+	if c.Ports == (state.Ports{}) {
+		c.Ports = state.Ports{First: 30000, Last: 30999}
+	}
+	if c.Metrics == "" {
+		c.Metrics = "127.0.0.1:8890"
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	if c.Registry == nil {
+		c.Registry = prometheus.NewRegistry()
+	}
+	c.Hold = orDefault(c.Hold, 30*time.Second)
+	c.DialTimeout = orDefault(c.DialTimeout, 3*time.Second)
+	c.KeepAlive = orDefault(c.KeepAlive, 15*time.Second)
+	c.SessionTTL = orDefault(c.SessionTTL, 10*time.Second)
+	return c
+}
+
+func orDefault(d, otherwise time.Duration) time.Duration {
+	if d == 0 {
+		return otherwise
+	}
+	return d
+}
+
+// Validate reports every problem at once, each naming its key. It expects the
+// defaults to be filled in.
+func (c Config) Validate() error {
+	var errs []error
+	if !c.IP.IsValid() || c.IP.IsUnspecified() {
+		errs = append(errs, errors.New("router.ip: must be an address of this router"))
+	}
+	if c.Ports.First < 1 || c.Ports.Last > 65535 || c.Ports.First > c.Ports.Last {
+		errs = append(errs, fmt.Errorf("router.ports: must be FIRST-LAST within 1-65535, got %v", c.Ports))
+	}
+	if _, _, err := net.SplitHostPort(c.Metrics); err != nil {
+		errs = append(errs, fmt.Errorf("router.metrics: must be host:port, got %q", c.Metrics))
+	}
+	for _, field := range []struct {
+		key   string
+		value time.Duration
+		least time.Duration
+	}{
+		{"router.hold", c.Hold, 1},
+		{"router.dial_timeout", c.DialTimeout, 1},
+		{"router.keep_alive", c.KeepAlive, 3 * time.Second},
+		{"router.user_timeout", c.UserTimeout, 0},
+		{"router.session_ttl", c.SessionTTL, time.Second},
+	} {
+		if field.value < field.least {
+			errs = append(errs, fmt.Errorf("%s: must be %s, got %v", field.key, atLeast(field.least), field.value))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func atLeast(d time.Duration) string {
+	switch d {
+	case 0:
+		return "zero or positive"
+	case 1:
+		return "positive"
+	}
+	return "at least " + d.String()
+}

@@ -1,0 +1,18 @@
+package router
+
+import (
+	"io"
+
+	"github.com/pgpatron/pgpatron/state"
+)
+
+// ReadStartup is readStartup for the fuzz test.
+func ReadStartup(client io.ReadWriter) (user, database string, err error) {
+	s, err := readStartup(client)
+	return s.user, s.database, err
+}
+
+// LocalPortProblem is localPortProblem, which Run asks of this host's settings.
+func LocalPortProblem(ports state.Ports, local, reserved string) string {
+	return localPortProblem(ports, local, reserved)
+}

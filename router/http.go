@@ -1,0 +1,71 @@
+package router
+
+import (
+	"encoding/json"
+	"net/http"
+	"slices"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Health is the body of /healthz.
+type Health struct {
+	// OK is whether the router serves: it has had one complete picture of etcd
+	// and followed it. It stays so when etcd is gone.
+	OK   bool       `json:"ok"`
+	Etcd EtcdHealth `json:"etcd"`
+	// Unbound are the public ports that can not be opened.
+	Unbound []UnboundPort `json:"unbound"`
+}
+
+// EtcdHealth tells how old the router's knowledge may be.
+type EtcdHealth struct {
+	Reachable bool `json:"reachable"`
+	// AgeSeconds is the time since etcd last answered, or since the start.
+	AgeSeconds float64 `json:"age_seconds"`
+	Error      string  `json:"error,omitempty"`
+}
+
+// UnboundPort is a public port that can not be opened.
+type UnboundPort struct {
+	Port   int    `json:"port"`
+	Reason string `json:"reason"`
+}
+
+// Handler serves /metrics and /healthz, as Run does on Config.Metrics.
+func (r *Router) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(r.cfg.Registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /healthz", r.serveHealth)
+	return mux
+}
+
+// Health returns what /healthz tells.
+func (r *Router) Health() Health {
+	h := Health{Unbound: []UnboundPort{}}
+	select {
+	case <-r.plane.started:
+		h.OK = true
+	default:
+	}
+	age, err := r.contact.state()
+	h.Etcd = EtcdHealth{Reachable: err == nil, AgeSeconds: age.Seconds()}
+	if err != nil {
+		h.Etcd.Error = err.Error()
+	}
+	for port, reason := range r.plane.failures.load() {
+		h.Unbound = append(h.Unbound, UnboundPort{Port: port, Reason: reason})
+	}
+	slices.SortFunc(h.Unbound, func(a, b UnboundPort) int { return a.Port - b.Port })
+	return h
+}
+
+func (r *Router) serveHealth(w http.ResponseWriter, _ *http.Request) {
+	h := r.Health()
+	w.Header().Set("Content-Type", "application/json")
+	if !h.OK {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+	// A client that does not take the answer needs none.
+	_ = json.NewEncoder(w).Encode(h)
+}

@@ -1,0 +1,157 @@
+package router
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/pgpatron/pgpatron/patroni"
+	"github.com/pgpatron/pgpatron/state"
+)
+
+const (
+	// probeInterval is the time from one question to the next.
+	probeInterval = 15 * time.Millisecond
+	// probeTimeout bounds one question: a busy node may take a while to answer,
+	// and a frozen one must not hide that it has been restarted.
+	probeTimeout = 500 * time.Millisecond
+	// probeSilence is how long Patroni's REST API may not answer at all before
+	// the leader key alone decides.
+	probeSilence = 2 * time.Second
+)
+
+// prober finds out when a new leader takes writes. A member holds the leader key
+// before it is promoted, and answers writes with 25006 until then.
+type prober struct {
+	http    *http.Client
+	dialer  *dialer
+	metrics *metrics
+	log     *slog.Logger
+}
+
+func newProber(d *dialer, m *metrics, log *slog.Logger) *prober {
+	transport := &http.Transport{
+		DialContext:         (&net.Dialer{Timeout: probeTimeout}).DialContext,
+		MaxIdleConnsPerHost: 1,
+		IdleConnTimeout:     2 * time.Second,
+	}
+	return &prober{http: &http.Client{Transport: transport, Timeout: probeTimeout}, dialer: d, metrics: m, log: log}
+}
+
+// close ends the connections that are kept.
+func (p *prober) close() { p.http.CloseIdleConnections() }
+
+// probing is what one prober leaves to the next.
+type probing struct {
+	// reign is the one that the times belong to: when its first question was
+	// asked, and since when Patroni has not answered.
+	reign  *reign
+	began  time.Time
+	silent time.Time
+	// asked is when the last question was asked, in whichever reign.
+	asked time.Time
+}
+
+// await waits until the reign's leader takes writes. Of all that wait for it
+// one asks; if that one leaves, the next takes over.
+func (p *prober) await(ctx context.Context, r *route, g *reign) error {
+	token := r.probing
+	if g.leader.nobody() {
+		token = nil
+	}
+	select {
+	case <-g.ready:
+		return nil
+	case <-g.ctx.Done():
+		return context.Cause(g.ctx)
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case state := <-token:
+		defer func() { token <- state }()
+		return p.probe(ctx, g, &state)
+	}
+}
+
+// probe asks until the leader takes writes, for whoever waits for that.
+func (p *prober) probe(ctx context.Context, g *reign, s *probing) error {
+	ctx, cancel := joined(ctx, g.ctx)
+	defer cancel()
+	if s.reign != g {
+		*s = probing{reign: g, began: time.Now(), asked: s.asked}
+	}
+	for !g.isReady() {
+		if err := sleep(ctx, time.Until(s.asked.Add(probeInterval))); err != nil {
+			return err
+		}
+		s.asked = time.Now()
+		if p.takesWrites(ctx, g.leader, s) {
+			p.metrics.probeSeconds.Observe(time.Since(s.began).Seconds())
+			close(g.ready)
+		}
+	}
+	return nil
+}
+
+// takesWrites asks the leader once. Anything but Patroni's yes or no is silence;
+// after enough of it the leader key decides, if PostgreSQL is there at all.
+func (p *prober) takesWrites(ctx context.Context, l leader, s *probing) bool {
+	primary, err := p.ask(ctx, l)
+	if err == nil {
+		s.silent = time.Time{}
+		return primary
+	}
+	if ctx.Err() != nil {
+		return false
+	}
+	if s.silent.IsZero() {
+		s.silent = s.asked
+	}
+	if time.Since(s.silent) < probeSilence || !p.accepts(ctx, l) {
+		return false
+	}
+	p.metrics.fallbacks.Inc()
+	p.log.Warn("patroni does not answer, going by the leader key alone", "member", l.member, "addr", l.addr, "err", err)
+	return true
+}
+
+func (p *prober) ask(ctx context.Context, l leader) (bool, error) {
+	client, err := patroni.NewClient(l.api, state.Credentials{}, p.http)
+	if err != nil {
+		return false, err
+	}
+	return client.IsPrimary(ctx)
+}
+
+// accepts reports whether the leader's PostgreSQL takes connections.
+func (p *prober) accepts(ctx context.Context, l leader) bool {
+	conn, err := p.dialer.dial(ctx, l.addr)
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return true
+}
+
+// joined returns a context that ends with either of two.
+func joined(a, b context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(a)
+	stop := context.AfterFunc(b, func() { cancel(context.Cause(b)) })
+	return ctx, func() { stop(); cancel(nil) }
+}
+
+// sleep waits for d, if that is positive, or until ctx ends.
+func sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return context.Cause(ctx)
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
