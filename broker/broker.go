@@ -1,0 +1,122 @@
+// Package broker is the Open Service Broker: it takes the platform's requests,
+// records what is wanted in etcd, and answers by what etcd says. One of a
+// site's brokers, elected, drives the operations to their end; all of them
+// answer.
+//
+//	b, err := broker.New(cfg, client)
+//	…
+//	err = b.Run(ctx) // serves until ctx ends
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pgpatron/pgpatron/state"
+)
+
+// sessionTTL is how long an office outlives a broker that vanished.
+const sessionTTL = 10 * time.Second
+
+// Broker is one broker process. Make it with New, then call Run once.
+type Broker struct {
+	cfg    Config
+	log    *slog.Logger
+	engine *state.Engine
+	tables *tables
+	driver *driver
+	// listening is closed when the API's address is bound.
+	listening chan struct{}
+	bound     sync.Once
+	addr      net.Addr
+}
+
+// New returns a broker of the site that client reaches.
+func New(cfg Config, client *clientv3.Client) (*Broker, error) {
+	cfg = cfg.WithDefaults()
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if cfg.Database == nil {
+		cfg.Database = Postgres{Host: cfg.RouterHost}
+	}
+	schema := state.NewSchema()
+	b := &Broker{cfg: cfg, log: cfg.Log, tables: newTables(schema), listening: make(chan struct{})}
+	b.driver = newDriver(cfg, b.tables, state.NewElection(schema, "broker"))
+	engine, err := state.NewEngine(state.EngineConfig{
+		Client: client, Schema: schema, Reactor: b.driver, Name: "broker",
+		SessionTTL: sessionTTL, Log: cfg.Log, Registerer: cfg.Metrics,
+	})
+	if err != nil {
+		return nil, err
+	}
+	b.engine = engine
+	b.driver.jobs.wake = engine.Wake
+	return b, nil
+}
+
+// Run serves the API and drives operations until ctx ends.
+func (b *Broker) Run(ctx context.Context) error {
+	listener, err := net.Listen("tcp", b.cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("broker.listen: %w; end what uses the address, or choose another", err)
+	}
+	b.addr = listener.Addr()
+	b.bound.Do(func() { close(b.listening) })
+	server := &http.Server{
+		Handler:           b.Handler(),
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		ErrorLog:          slog.NewLogLogger(b.log.Handler(), slog.LevelDebug),
+	}
+	tasks, ctx := errgroup.WithContext(ctx)
+	tasks.Go(func() error { return b.engine.Run(ctx) })
+	tasks.Go(func() error { return b.driver.pace(ctx, b.engine.Wake) })
+	tasks.Go(func() error {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serving the OSB API: %w", err)
+		}
+		return nil
+	})
+	tasks.Go(func() error {
+		<-ctx.Done()
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+		defer cancel()
+		if server.Shutdown(end) != nil {
+			server.Close()
+		}
+		return nil
+	})
+	err = tasks.Wait()
+	b.driver.jobs.wait()
+	return err
+}
+
+// Ready waits until the broker can answer, and returns the address it listens
+// on.
+func (b *Broker) Ready(ctx context.Context) (net.Addr, error) {
+	for _, c := range []<-chan struct{}{b.listening, b.engine.Ready()} {
+		select {
+		case <-c:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+	return b.addr, nil
+}
+
+// read looks at etcd: what the function finds through tx is confirmed to have
+// been true at some moment of the call.
+func (b *Broker) read(ctx context.Context, look func(tx *state.Tx) error) error {
+	return b.engine.Do(ctx, state.Group{Name: "read", Apply: look})
+}

@@ -1,0 +1,63 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/pivotal-cf/brokerapi/v10/domain"
+)
+
+// Services returns the catalog.
+func (b *Broker) Services(context.Context) ([]domain.Service, error) {
+	service := domain.Service{
+		ID:                   ServiceID,
+		Name:                 "postgresql",
+		Description:          "Highly available PostgreSQL clusters behind one permanent address",
+		Bindable:             true,
+		InstancesRetrievable: true,
+		BindingsRetrievable:  true,
+		Tags:                 []string{"postgresql", "postgres", "relational", "sql"},
+		Metadata: &domain.ServiceMetadata{
+			DisplayName:         "PostgreSQL",
+			LongDescription:     "A PostgreSQL cluster run by Patroni. Its host and port never change; when its leader dies, a standby takes over in about a second.",
+			ProviderDisplayName: "pgpatron",
+		},
+	}
+	for _, p := range b.cfg.Plans {
+		service.Plans = append(service.Plans, b.catalogPlan(p))
+	}
+	return []domain.Service{service}, nil
+}
+
+func (b *Broker) catalogPlan(p Plan) domain.ServicePlan {
+	polling := int(b.cfg.ProvisionTimeout.Seconds())
+	return domain.ServicePlan{
+		ID:          p.ID,
+		Name:        p.Name,
+		Description: p.Description,
+		Free:        domain.FreeValue(true),
+		Metadata: &domain.ServicePlanMetadata{
+			DisplayName: p.Name,
+			Bullets: []string{
+				fmt.Sprintf("%d PostgreSQL %s", p.Nodes, plural(p.Nodes, "server", "servers")),
+				fmt.Sprintf("%d MiB of memory and %.1f cores each", p.MemoryMB, float64(p.MilliCPU)/1000),
+				"Permanent host and port",
+			},
+		},
+		MaximumPollingDuration: &polling,
+		Schemas: &domain.ServiceSchemas{
+			Instance: domain.ServiceInstanceSchema{
+				Create: domain.Schema{Parameters: provisionSchema(p)},
+				Update: domain.Schema{Parameters: objectSchema(nil)},
+			},
+			Binding: domain.ServiceBindingSchema{Create: domain.Schema{Parameters: objectSchema(nil)}},
+		},
+	}
+}
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return one
+	}
+	return many
+}

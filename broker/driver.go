@@ -1,0 +1,113 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/pgpatron/pgpatron/state"
+)
+
+// driver is the broker's reactor: while it is elected, it takes every
+// operation and every binding to its end, step by step. What it knows stands
+// in etcd: another driver goes on where this one was.
+type driver struct {
+	cfg      Config
+	log      *slog.Logger
+	tables   *tables
+	election *state.Election
+	jobs     *jobs
+
+	// elected says whether the last Tick held the office. The maps name what is
+	// unfinished; they are filled from what changes, so that a Tick costs what
+	// changed and what is under way, not what exists.
+	elected    bool
+	operations map[string]struct{}
+	bindings   map[bindingID]struct{}
+	// busy says that operations are under way: time matters to them.
+	busy atomic.Bool
+}
+
+type bindingID struct{ instance, binding string }
+
+func newDriver(cfg Config, t *tables, election *state.Election) *driver {
+	return &driver{
+		cfg: cfg, log: cfg.Log, tables: t, election: election, jobs: newJobs(cfg.Log),
+		operations: map[string]struct{}{}, bindings: map[bindingID]struct{}{},
+	}
+}
+
+// Tick drives what is unfinished.
+func (d *driver) Tick(ctx context.Context, t state.Tick) ([]state.Group, error) {
+	d.note()
+	d.busy.Store(len(d.operations) > 0)
+	if !d.election.Holds(t) {
+		if d.elected {
+			d.log.Warn("no longer elected, another broker drives operations")
+			d.jobs.dropAll()
+		}
+		d.elected = false
+		return d.election.Campaign(t, d.cfg.Hostname), nil
+	}
+	if !d.elected {
+		d.log.Info("elected to drive operations")
+	}
+	d.elected = true
+	var groups []state.Group
+	for id := range d.operations {
+		if in, ok := d.tables.instances.Get(id); ok {
+			groups = append(groups, d.drive(ctx, in.Value)...)
+		}
+	}
+	for id := range d.bindings {
+		if b, ok := d.tables.bindings.Get(id.instance, id.binding); ok {
+			groups = append(groups, d.driveBinding(ctx, b.Value)...)
+		}
+	}
+	return groups, nil
+}
+
+// note keeps the maps of what is unfinished.
+func (d *driver) note() {
+	for params := range d.tables.instances.Changed() {
+		id := params[0]
+		if in, ok := d.tables.instances.Get(id); ok && in.Value.Operation.Running() {
+			d.operations[id] = struct{}{}
+			continue
+		}
+		delete(d.operations, id)
+		d.jobs.drop(instanceJob(id))
+	}
+	for params := range d.tables.bindings.Changed() {
+		id := bindingID{params[0], params[1]}
+		if b, ok := d.tables.bindings.Get(params...); ok && b.Value.State != state.BindingReady {
+			d.bindings[id] = struct{}{}
+			continue
+		}
+		delete(d.bindings, id)
+		d.jobs.drop(bindingJob(id))
+	}
+}
+
+// pace wakes the engine once a second while operations are under way, so that
+// they notice that their time is over.
+func (d *driver) pace(ctx context.Context, wake func()) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			if d.busy.Load() {
+				wake()
+			}
+		}
+	}
+}
+
+func instanceJob(id string) string { return "instance " + id }
+
+func bindingJob(id bindingID) string { return fmt.Sprintf("binding %q of %q", id.binding, id.instance) }

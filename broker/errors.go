@@ -1,0 +1,53 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/google/uuid"
+	"github.com/pivotal-cf/brokerapi/v10/domain/apiresponses"
+
+	"github.com/pgpatron/pgpatron/state"
+)
+
+// Answers that clients compare word for word.
+var errConcurrency = answer(http.StatusUnprocessableEntity, "ConcurrencyError",
+	"The Service Broker does not support concurrent requests that mutate the same resource.")
+
+// answer is an error that reaches the client as it is.
+func answer(status int, key, format string, args ...any) error {
+	action := key
+	if action == "" {
+		action = http.StatusText(status)
+	}
+	return apiresponses.NewFailureResponseBuilder(fmt.Errorf(format, args...), status, action).WithErrorKey(key).Build()
+}
+
+func badRequest(format string, args ...any) error {
+	return answer(http.StatusBadRequest, "", format, args...)
+}
+
+// translate turns any error into an answer. What the client can do nothing
+// about is logged under a number, and the client is told the number.
+func (b *Broker) translate(ctx context.Context, doing string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if asked, ok := errors.AsType[*apiresponses.FailureResponse](err); ok {
+		return asked
+	}
+	if few, ok := errors.AsType[errTooFewBackends](err); ok {
+		return badRequest("%s", few.Error())
+	}
+	if errors.Is(err, state.ErrNoPort) {
+		return badRequest("%s", err.Error())
+	}
+	number := uuid.NewString()
+	b.log.ErrorContext(ctx, "request failed", "doing", doing, "number", number, "err", err)
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, state.ErrStopped) {
+		return answer(http.StatusServiceUnavailable, "", "%s did not end in time; ask again, or see error %s in the broker's log", doing, number)
+	}
+	return answer(http.StatusInternalServerError, "", "%s failed: see error %s in the broker's log", doing, number)
+}

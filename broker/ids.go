@@ -1,0 +1,37 @@
+package broker
+
+import (
+	"net/url"
+	"unicode"
+	"unicode/utf8"
+)
+
+// maxIDBytes bounds the ids that platforms give.
+const maxIDBytes = 255
+
+// parseID takes an id out of a path segment, in which it is percent-encoded.
+// It is done once, here: everywhere else an id is what the platform meant.
+func parseID(name, segment string) (string, error) {
+	id, err := url.PathUnescape(segment)
+	if err != nil {
+		return "", badRequest("%s: is not percent-encoded right", name)
+	}
+	return id, checkID(name, id)
+}
+
+func checkID(name, id string) error {
+	switch {
+	case id == "":
+		return badRequest("%s: must not be empty", name)
+	case len(id) > maxIDBytes:
+		return badRequest("%s: must not be longer than %d bytes, has %d", name, maxIDBytes, len(id))
+	case !utf8.ValidString(id):
+		return badRequest("%s: must be UTF-8", name)
+	}
+	for _, r := range id {
+		if unicode.IsControl(r) {
+			return badRequest("%s: must not hold control characters", name)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,122 @@
+package broker
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+)
+
+// provisionParameters are what a user may say beside the plan.
+type provisionParameters struct {
+	// Synchronous says whether the leader acknowledges a write only when a
+	// standby has it.
+	Synchronous bool
+}
+
+// schemaVersion is the dialect that the OSB specification asks for.
+const schemaVersion = "http://json-schema.org/draft-04/schema#"
+
+// objectSchema is the JSON schema of an object with these properties alone.
+func objectSchema(properties map[string]any) map[string]any {
+	if properties == nil {
+		properties = map[string]any{}
+	}
+	return map[string]any{
+		"$schema":              schemaVersion,
+		"type":                 "object",
+		"additionalProperties": false,
+		"properties":           properties,
+	}
+}
+
+func provisionSchema(p Plan) map[string]any {
+	if !p.Replicated() {
+		return objectSchema(nil)
+	}
+	return objectSchema(map[string]any{
+		"synchronous": map[string]any{
+			"type":    "boolean",
+			"default": true,
+			"description": "true: a write is acknowledged when a standby has it, too, and is never lost. " +
+				"false: writes are faster, and those of the last moments before the leader dies may be lost although they were acknowledged",
+		},
+	})
+}
+
+// parseProvisionParameters checks a user's parameters against the plan's
+// schema.
+func parseProvisionParameters(p Plan, raw json.RawMessage) (provisionParameters, error) {
+	out := provisionParameters{Synchronous: p.Replicated()}
+	given, err := parseObject(raw)
+	if err != nil {
+		return out, err
+	}
+	for name, value := range given {
+		if name != "synchronous" || !p.Replicated() {
+			return out, unknownParameter(name, provisionSchema(p))
+		}
+		if json.Unmarshal(value, &out.Synchronous) != nil || string(value) == "null" {
+			return out, badRequest("parameter synchronous: must be true or false")
+		}
+	}
+	return out, nil
+}
+
+// refuseParameters checks that no parameters are given where none are taken.
+func refuseParameters(raw json.RawMessage) error {
+	given, err := parseObject(raw)
+	if err != nil {
+		return err
+	}
+	for name := range given {
+		return unknownParameter(name, objectSchema(nil))
+	}
+	return nil
+}
+
+func parseObject(raw json.RawMessage) (map[string]json.RawMessage, error) {
+	if len(raw) == 0 || string(raw) == "null" {
+		return nil, nil
+	}
+	var given map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &given); err != nil {
+		return nil, badRequest("parameters: must be a JSON object")
+	}
+	return given, nil
+}
+
+func unknownParameter(name string, schema map[string]any) error {
+	properties, _ := schema["properties"].(map[string]any)
+	if len(properties) == 0 {
+		return badRequest("unknown parameter %q: this plan takes none here", name)
+	}
+	var known []string
+	for k := range properties {
+		known = append(known, k)
+	}
+	slices.Sort(known)
+	return badRequest("unknown parameter %q: this plan takes %s", name, strings.Join(known, ", "))
+}
+
+// sameJSON reports whether two JSON values mean the same; absent, null and {}
+// do.
+func sameJSON(a, b json.RawMessage) bool {
+	x, errA := canonical(a)
+	y, errB := canonical(b)
+	return errors.Join(errA, errB) == nil && bytes.Equal(x, y)
+}
+
+func canonical(raw json.RawMessage) ([]byte, error) {
+	if len(raw) == 0 || string(raw) == "null" {
+		return []byte("{}"), nil
+	}
+	var v any
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.UseNumber()
+	if err := dec.Decode(&v); err != nil {
+		return nil, err
+	}
+	return json.Marshal(v)
+}
