@@ -1,0 +1,44 @@
+# The recipes are short: what takes more than a line or two is a script in ci/.
+
+export HOME ?= /root
+export PATH := $(PATH):/usr/local/go/bin:/usr/sbin:/sbin
+
+# A clone that git does not trust (another user's) still builds, only without its revision.
+build := CGO_ENABLED=0 go build -trimpath -buildvcs=$(shell git rev-parse HEAD >/dev/null 2>&1 && echo auto || echo false)
+
+.PHONY: help build bin/pgpatron bin/patroni-node image demo test check bench clean
+
+help: ## say what there is to make
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
+
+build: bin/pgpatron bin/patroni-node ## build both programs into bin/
+
+bin/pgpatron:
+	$(build) -o $@ ./cmd/pgpatron
+
+# The same source gives the same file at every commit, so that the image stays as it is.
+bin/patroni-node:
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -o $@ ./cmd/patroni-node
+
+image: ## set up what is missing and build the node image
+	ci/setup
+	ci/image
+
+demo: ## run the whole story on this machine (KEEP=1 leaves it up, DEMO_RUNS=n repeats it)
+	@ci/demo
+
+test: image bin/pgpatron ## set up what is missing, then check and run every test
+	ci/clean test
+	ci/check
+	go test -race ./...
+	go test -race -tags system -count=1 -timeout 20m ./fixtures/system
+
+check: ## format, vet, staticcheck, known vulnerabilities, go.mod
+	ci/check
+
+bench: ## run the benchmarks
+	go test -run '^$$' -bench . -benchmem ./...
+
+clean: ## remove what the demo, the tests and the build have left
+	ci/clean demo test
+	rm -rf bin

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"io"
+	"log/slog"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pgpatron/pgpatron/broker"
+	"github.com/pgpatron/pgpatron/patroni"
+	"github.com/pgpatron/pgpatron/state"
+)
+
+// defaultImage is the node image that this source tree builds.
+func defaultImage() string { return patroni.ImageName + ":" + patroni.ImageVersion() }
+
+// hostname is the default of settings that name this host.
+func hostname() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "localhost"
+	}
+	return name
+}
+
+// addEtcd adds the setting that every process but dev has.
+func addEtcd(s *settings, into *[]string) {
+	add(s, "etcd", into, "127.0.0.1:2379", "host:port addresses of the site's etcd, separated by commas", endpoints)
+}
+
+// addBroker adds what dev has in common with broker.
+func addBroker(s *settings, cfg *broker.Config) {
+	add(s, "username", &cfg.Username, "broker", "the platform's username", text)
+	add(s, "password", &cfg.Password, "", "the platform's password; better in the environment than here", secret)
+	add(s, "ports", &cfg.Ports, "30000-30999", "public ports, FIRST-LAST", state.ParsePorts)
+	add(s, "image", &cfg.Image, defaultImage(), "container image of new nodes", text)
+	add(s, "plans", &cfg.Plans, "", "plans as a YAML list; default: single, cluster, ha", plans)
+	add(s, "provision-timeout", &cfg.ProvisionTimeout, "10m", "how long an instance may take to become usable", duration)
+	add(s, "hostname", &cfg.Hostname, hostname(), "the name of this host", text)
+}
+
+func brokerCommand() *cobra.Command {
+	var cfg broker.Config
+	var etcd []string
+	var keyFile string
+	return process("broker", "Serve the Open Service Broker API", func(s *settings) {
+		addEtcd(s, &etcd)
+		addBroker(s, &cfg)
+		add(s, "listen", &cfg.Listen, "127.0.0.1:8888", "host:port of the OSB API", hostPort)
+		add(s, "router-host", &cfg.RouterHost, "127.0.0.1", "public host of every instance: a name or address of the routers", text)
+		add(s, "share-backends", &cfg.ShareBackends, "false", "allow several nodes of an instance on one backend", boolean)
+		add(s, "bind-timeout", &cfg.BindTimeout, "50s", "how long a request to bind or unbind waits for the database", duration)
+		add(s, "seal-key-file", &keyFile, "seal.key", "file with the key that seals bindings' secrets, the same for all brokers of the site; made if missing", text)
+	}, func(ctx context.Context, log *slog.Logger, _ io.Writer) (err error) {
+		if cfg.SealKey, err = broker.ReadSealKey(keyFile, true); err != nil {
+			return err
+		}
+		cfg.Log = log
+		cfg.Hostname = cmp.Or(cfg.Hostname, hostname())
+		client, err := connect(ctx, etcd)
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		b, err := broker.New(cfg, client)
+		if err != nil {
+			return err
+		}
+		return b.Run(ctx)
+	})
+}

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pgpatron/pgpatron/registrar"
+	"github.com/pgpatron/pgpatron/state"
+)
+
+func registrarCommand() *cobra.Command {
+	var cfg registrar.Config
+	var etcd, etcdForNodes []string
+	var listen string
+	return process("registrar", "Run the containers that are assigned to this host", func(s *settings) {
+		addEtcd(s, &etcd)
+		add(s, "etcd-for-nodes", &etcdForNodes, "", "etcd's addresses as the containers reach them; default: those of --etcd", endpoints)
+		add(s, "backend", &cfg.Backend, "", "address at which the rest of the site reaches this host", address)
+		add(s, "hostname", &cfg.Hostname, hostname(), "the name of this host", text)
+		add(s, "host-ports", &cfg.Ports, "20000-29999", "host ports that nodes are published at, FIRST-LAST", state.ParsePorts)
+		add(s, "docker-host", &cfg.DockerHost, "", "where the Docker Engine listens; default: as Docker's own tools find it", text)
+		add(s, "listen", &listen, "127.0.0.1:8889", "host:port of /healthz and /metrics", hostPort)
+	}, func(ctx context.Context, log *slog.Logger, _ io.Writer) error {
+		if cfg.Backend == (netip.Addr{}) {
+			return fmt.Errorf("backend: must be set to this host's address")
+		}
+		client, err := connect(ctx, etcd)
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		if cfg.Site, err = state.SiteID(ctx, client, uuid.NewString); err != nil {
+			return err
+		}
+		if len(etcdForNodes) == 0 {
+			etcdForNodes = etcd
+		}
+		metrics := prometheus.NewRegistry()
+		cfg.Etcd, cfg.Log, cfg.Registerer = urls(etcdForNodes), log, metrics
+		r, err := registrar.New(cfg, client)
+		if err != nil {
+			return err
+		}
+		tasks, ctx := errgroup.WithContext(ctx)
+		tasks.Go(func() error { return r.Run(ctx) })
+		tasks.Go(func() error { return serveMetrics(ctx, listen, metrics) })
+		return tasks.Wait()
+	})
+}

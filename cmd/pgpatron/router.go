@@ -1,0 +1,79 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/cobra"
+
+	"github.com/pgpatron/pgpatron/router"
+	"github.com/pgpatron/pgpatron/state"
+)
+
+func routerCommand() *cobra.Command {
+	var cfg router.Config
+	var etcd []string
+	return process("router", "Lead one public port of each instance to its leader", func(s *settings) {
+		addEtcd(s, &etcd)
+		add(s, "ip", &cfg.IP, "", "this router's own address, by which it is registered; default: the one from which it reaches etcd", address)
+		add(s, "listen", &cfg.Listen, "0.0.0.0", "address on which the public ports are opened", address)
+		add(s, "ports", &cfg.Ports, "30000-30999", "public ports, FIRST-LAST", state.ParsePorts)
+		add(s, "hold", &cfg.Hold, "30s", "how long a connection may wait for a leader", duration)
+		add(s, "dial-timeout", &cfg.DialTimeout, "3s", "how long one attempt to reach a leader may take", duration)
+		add(s, "keep-alive", &cfg.KeepAlive, "15s", "how long a connection may be silent before its peer is asked for a sign of life", duration)
+		add(s, "user-timeout", &cfg.UserTimeout, "0s", "how long what was sent may stay unacknowledged; 0s: the kernel's limit", duration)
+		add(s, "metrics", &cfg.Metrics, "127.0.0.1:8890", "host:port of /healthz and /metrics", hostPort)
+	}, func(ctx context.Context, log *slog.Logger, _ io.Writer) error {
+		client, err := connect(ctx, etcd)
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		if !cfg.IP.IsValid() {
+			if cfg.IP, err = ownAddress(ctx, client.Endpoints()[0]); err != nil {
+				return err
+			}
+		}
+		cfg.Log, cfg.Registry = log, prometheus.NewRegistry()
+		r, err := router.New(client, cfg)
+		if err != nil {
+			return err
+		}
+		return r.Run(ctx)
+	})
+}
+
+// ownAddress returns the address of this host that the kernel chooses to reach
+// a peer with. Nothing is sent.
+func ownAddress(ctx context.Context, peer string) (netip.Addr, error) {
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(ctx, "udp", peer)
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("ip: can not be found out, set it: %w", err)
+	}
+	defer conn.Close()
+	local, err := netip.ParseAddrPort(conn.LocalAddr().String())
+	return local.Addr().Unmap(), err
+}
+
+// configureRouter makes the router of a dev site listen where instances are
+// said to be.
+func (d *dev) configureRouter(ctx context.Context, metrics *prometheus.Registry) error {
+	addresses, err := net.DefaultResolver.LookupNetIP(ctx, "ip", d.broker.RouterHost)
+	if err != nil {
+		return fmt.Errorf("router_host: %w", err)
+	}
+	d.router.Listen = addresses[0].Unmap()
+	d.router.IP = d.router.Listen
+	if d.router.IP.IsUnspecified() {
+		return fmt.Errorf("router_host: must be an address that instances can be reached at, got %s", d.broker.RouterHost)
+	}
+	d.router.Ports, d.router.Metrics = d.broker.Ports, d.metricsListen
+	d.router.Log, d.router.Registry = d.log.With("process", "router"), metrics
+	return nil
+}
