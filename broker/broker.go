@@ -115,6 +115,18 @@ func (b *Broker) Ready(ctx context.Context) (net.Addr, error) {
 	return b.addr, nil
 }
 
+// AwaitBackend waits until there is a healthy backend to put nodes on.
+func (b *Broker) AwaitBackend(ctx context.Context) error {
+	return b.engine.Await(ctx, func() bool {
+		for backend := range b.tables.backends.All() {
+			if backend.Value.Healthy() {
+				return true
+			}
+		}
+		return false
+	})
+}
+
 // read looks at etcd: what the function finds through tx is confirmed to have
 // been true at some moment of the call.
 func (b *Broker) read(ctx context.Context, look func(tx *state.Tx) error) error {

@@ -8,7 +8,7 @@
 // cuts them when it is the leader no more. Nothing in the steering knows how
 // bytes are moved.
 //
-//	r, err := router.New(client, router.Config{IP: netip.MustParseAddr("10.0.0.5")})
+//	r, err := router.New(router.Config{IP: netip.MustParseAddr("10.0.0.5")}, client)
 //	if err != nil {
 //		return err
 //	}
@@ -47,7 +47,7 @@ type Router struct {
 
 // New returns a router that finds its instances through client. It opens
 // nothing yet.
-func New(client *clientv3.Client, cfg Config) (*Router, error) {
+func New(cfg Config, client *clientv3.Client) (*Router, error) {
 	cfg = cfg.WithDefaults()
 	if err := cfg.Validate(); err != nil {
 		return nil, err

@@ -177,7 +177,7 @@ func TestHealth(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { client.Close() })
-	r, err := router.New(client, router.Config{IP: loopback, Log: fixtures.Log(t)})
+	r, err := router.New(router.Config{IP: loopback, Log: fixtures.Log(t)}, client)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -202,7 +202,7 @@ func TestHealth(t *testing.T) {
 func TestBusyMetricsAddressEndsRun(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	r, err := router.New(s.client, router.Config{IP: loopback, Metrics: serve(t, nil), Log: fixtures.Log(t)})
+	r, err := router.New(router.Config{IP: loopback, Metrics: serve(t, nil), Log: fixtures.Log(t)}, s.client)
 	if err != nil {
 		t.Fatal(err)
 	}

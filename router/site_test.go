@@ -173,7 +173,7 @@ func startRouter(t testing.TB, client *clientv3.Client, cfg router.Config) *runn
 	if cfg.Log == nil {
 		cfg.Log = fixtures.Log(t)
 	}
-	r, err := router.New(client, cfg)
+	r, err := router.New(cfg, client)
 	if err != nil {
 		t.Fatal(err)
 	}

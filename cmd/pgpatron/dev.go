@@ -181,7 +181,7 @@ func (d *dev) runProcesses(ctx context.Context, bridge netip.Addr) error {
 	}
 	b, errBroker := broker.New(d.broker, client)
 	reg, errRegistrar := registrar.New(d.registrar, client)
-	r, errRouter := router.New(client, d.router)
+	r, errRouter := router.New(d.router, client)
 	if err := errors.Join(errBroker, errRegistrar, errRouter); err != nil {
 		return fmt.Errorf("configuration:\n%w", err)
 	}
@@ -207,6 +207,9 @@ func (d *dev) watchEtcd(ctx context.Context) error {
 // announce says when the site can be used, and how.
 func (d *dev) announce(ctx context.Context, b *broker.Broker) error {
 	addr, err := b.Ready(ctx)
+	if err == nil {
+		err = b.AwaitBackend(ctx)
+	}
 	if err != nil {
 		return nil // ctx ended first
 	}

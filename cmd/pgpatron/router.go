@@ -40,7 +40,7 @@ func routerCommand() *cobra.Command {
 			}
 		}
 		cfg.Log, cfg.Registry = log, prometheus.NewRegistry()
-		r, err := router.New(client, cfg)
+		r, err := router.New(cfg, client)
 		if err != nil {
 			return err
 		}

@@ -40,7 +40,10 @@ func add[T any](s *settings, name string, into *T, def string, usage string, par
 		}
 		*into = parsed
 	}
-	s.flags.Var(v, name, fmt.Sprintf("%s [%s]", usage, envName(name)))
+	f := s.flags.VarPF(v, name, "", fmt.Sprintf("%s [%s]", usage, envName(name)))
+	if _, isSwitch := any(*into).(bool); isSwitch {
+		f.NoOptDefVal = "true" // --share-backends alone
+	}
 }
 
 // value is the flag of one setting. It never refuses: a bad value becomes one

@@ -18,6 +18,7 @@ type sample struct {
 	listen string
 	hold   time.Duration
 	plans  []broker.Plan
+	share  bool
 }
 
 // load parses a command line, an environment and a file.
@@ -30,6 +31,7 @@ func load(t *testing.T, args []string, env map[string]string, file string) (samp
 	add(s, "listen-at", &got.listen, "127.0.0.1:1", "", hostPort)
 	add(s, "hold", &got.hold, "30s", "", duration)
 	add(s, "plans", &got.plans, "", "", plans)
+	add(s, "share", &got.share, "false", "", boolean)
 	if err := flags.Parse(args); err != nil {
 		t.Fatal(err)
 	}
@@ -65,6 +67,16 @@ func TestPrecedence(t *testing.T) {
 				t.Errorf("hold = %v, want %v", got.hold, test.want)
 			}
 		})
+	}
+}
+
+func TestSwitchNeedsNoValue(t *testing.T) {
+	got, err := load(t, []string{"--share", "--hold=1s"}, nil, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !got.share || got.hold != time.Second {
+		t.Errorf("got %+v", got)
 	}
 }
 

@@ -156,9 +156,10 @@ func (e *Etcd) Close() error { return e.close() }
 func (e *Etcd) end() error {
 	err := e.client.Close()
 	e.mu.Lock()
-	defer e.mu.Unlock()
+	serving := slices.Clone(e.serving)
+	e.mu.Unlock()
 	// Left to itself, etcd waits seconds for clients to end their watches.
-	for _, s := range e.serving {
+	for _, s := range serving {
 		s.Stop()
 	}
 	closed := make(chan struct{})
