@@ -81,6 +81,7 @@ type site struct {
 	nodes    *fixtures.Nodes
 	database *database
 	config   broker.Config
+	broker   *broker.Broker
 	url      string
 	stop     func()
 	// contentType is sent with every request.
@@ -98,18 +99,31 @@ func newSite(t *testing.T, backends ...string) *site {
 		BindTimeout: 10 * time.Second, SealKey: broker.SealKey{1}, Log: fixtures.Log(t),
 	}
 	s.start()
-	s.awaitBackends(len(backends))
+	if len(backends) > 0 {
+		s.awaitBackend()
+	}
 	return s
 }
 
 // start runs a broker until stop or the test's end.
 func (s *site) start() {
 	s.t.Helper()
-	s.url, s.stop = s.run()
+	s.broker, s.url, s.stop = s.run()
 	s.t.Cleanup(func() { s.stop() })
 }
 
-func (s *site) run() (base string, stop func()) {
+// awaitBackend waits until the broker sees the backends, which register
+// together.
+func (s *site) awaitBackend() {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), 10*time.Second)
+	defer cancel()
+	if err := s.broker.AwaitBackend(ctx); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *site) run() (b *broker.Broker, base string, stop func()) {
 	s.t.Helper()
 	b, err := broker.New(s.config, s.client)
 	if err != nil {
@@ -130,15 +144,7 @@ func (s *site) run() (base string, stop func()) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return "http://" + addr.String(), stop
-}
-
-func (s *site) awaitBackends(n int) {
-	s.t.Helper()
-	s.poll("the backends are registered", func() bool {
-		resp, err := s.client.Get(s.t.Context(), "/registry/nodes/", clientv3.WithPrefix())
-		return err == nil && len(resp.Kvs) == n
-	})
+	return b, "http://" + addr.String(), stop
 }
 
 func (s *site) poll(what string, cond func() bool) {
@@ -537,7 +543,7 @@ func TestAnotherBrokerCarriesOn(t *testing.T) {
 
 func TestTwoBrokersAnswerAlike(t *testing.T) {
 	s := newSite(t, "10.0.0.1", "10.0.0.2")
-	second, stop := s.run()
+	_, second, stop := s.run()
 	defer stop()
 	operation := s.want(s.call("PUT", instancePath("i1")+"?accepts_incomplete=true", order(clusterPlan)), http.StatusAccepted).field(t, "operation")
 	if r := s.callAt(second, "GET", instancePath("i1")+"/last_operation?operation="+operation, nil); r.status != http.StatusOK {
