@@ -81,6 +81,7 @@ func labels(site, backend, instance, node string) map[string]string {
 func TestOnlyUnclaimedContainersOfOursAreRemoved(t *testing.T) {
 	s := newSite(t)
 	s.docker.put("cf-orphan", true, labels("site-1", testBackend, "gone", "orphan"))
+	s.docker.put("cf-unborn", false, labels("site-1", testBackend, "gone", "unborn"))
 	s.docker.put("cf-othersite", true, labels("site-2", testBackend, "gone", "othersite"))
 	s.docker.put("cf-otherbackend", true, labels("site-1", "10.0.0.8", "gone", "otherbackend"))
 	s.docker.put("cf-nolabels", true, map[string]string{})
@@ -88,10 +89,15 @@ func TestOnlyUnclaimedContainersOfOursAreRemoved(t *testing.T) {
 	s.docker.put("cf-doubt", true, labels("site-1", testBackend, "doubt", "doubt"))
 	s.put(state.ClusterKey("doubt"), "{not json")
 	s.run()
-	s.await("the orphan is gone", func() bool {
-		_, container := s.docker.get("cf-orphan")
+	s.await("the orphans are gone", func() bool {
+		_, orphan := s.docker.get("cf-orphan")
+		_, unborn := s.docker.get("cf-unborn")
+		_, volume := s.docker.volume("cf-unborn")
+		return !orphan && !unborn && !volume
+	})
+	s.never("data that nobody asked to delete is gone", func() bool {
 		_, volume := s.docker.volume("cf-orphan")
-		return !container && !volume
+		return !volume
 	})
 	s.never("a container that is not an orphan of ours is gone", func() bool {
 		for _, name := range []string{"othersite", "otherbackend", "nolabels", "nocluster", "doubt"} {
@@ -103,6 +109,19 @@ func TestOnlyUnclaimedContainersOfOursAreRemoved(t *testing.T) {
 		}
 		return false
 	})
+}
+
+// A record that comes back, as from a better backup, finds its data.
+func TestKeptVolumeServesItsRecordAgain(t *testing.T) {
+	s := newSite(t)
+	s.docker.put("cf-n1", true, labels("site-1", testBackend, "db1", "n1"))
+	s.run()
+	s.await("the container is gone", func() bool { _, there := s.docker.get("cf-n1"); return !there })
+	s.record(cluster("db1", "n1"))
+	s.awaitPhase("n1", state.PhaseRunning)
+	if got := s.announced("n1"); !strings.HasSuffix(got, ":21050") {
+		t.Errorf("announced at %q, want the port that the volume's labels keep, 21050", got)
+	}
 }
 
 func TestTwoSitesOnOneDockerDoNotSeeEachOther(t *testing.T) {

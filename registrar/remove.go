@@ -16,6 +16,9 @@ var errClaimed = errors.New("a record wants it")
 // are gone. Right before each deletion the records are asked once more, and any
 // doubt ends it: data that is deleted does not come back.
 func (w *worker) remove(ctx context.Context, g goal) error {
+	if g.want == wantUnclaimed {
+		return w.clearUnclaimed(ctx, g)
+	}
 	if w.gone && !w.inventory.holds(w.node) {
 		return nil
 	}
@@ -42,6 +45,39 @@ func (w *worker) remove(ctx context.Context, g goal) error {
 	w.gone = true
 	w.log.InfoContext(ctx, "node removed", "instance", g.instance, "took", time.Since(began))
 	w.say(state.PhaseRemoved, "")
+	return nil
+}
+
+// clearUnclaimed removes a container that no record wants. Its volume goes with
+// it only if the container never ran: nobody asked for data to be deleted, and
+// records can be lost, as when etcd is restored from an old backup. A volume
+// that is kept is found again when the record is back.
+func (w *worker) clearUnclaimed(ctx context.Context, g goal) error {
+	name := containerName(w.node)
+	c, here, err := w.docker.inspect(ctx, name)
+	if err == nil && here {
+		w.log.WarnContext(ctx, "removing container that no record wants", "instance", g.instance, "container", name)
+		err = w.delete(ctx, g, "container", func() error { return w.docker.removeContainer(ctx, c.id) })
+	}
+	if err == nil && here && c.startedAt.IsZero() {
+		err = w.delete(ctx, g, "volume", func() error { return w.docker.removeVolume(ctx, name) })
+	}
+	if err != nil {
+		return err
+	}
+	if err := look(ctx, w.docker, w.inventory, w.node); err != nil {
+		return err
+	}
+	v, here, err := w.docker.volume(ctx, name)
+	if err != nil {
+		return err
+	}
+	w.inventory.hasVolume(w.node, v, here)
+	if here && !w.kept {
+		w.kept = true
+		w.log.ErrorContext(ctx, "keeping a volume that no record wants; restore its record, or remove it with docker volume rm",
+			"instance", g.instance, "volume", name)
+	}
 	return nil
 }
 

@@ -46,6 +46,7 @@ type worker struct {
 	failures int
 	rested   time.Time // no start before
 	gone     bool      // removed, and seen to be gone
+	kept     bool      // its volume, which no record wants, is left alone
 	waiting  time.Time // since when, for the first list of what Docker has
 }
 
@@ -146,7 +147,7 @@ func (w *worker) work(ctx context.Context, g goal) (time.Duration, error) {
 	if g.want != wantRunning {
 		return time.Hour, w.remove(ctx, g)
 	}
-	w.gone = false
+	w.gone, w.kept = false, false
 	switch {
 	case here && c.dead:
 		return 0, w.clear(ctx, c)
