@@ -67,11 +67,11 @@ func devCommand() *cobra.Command {
 // ctx. The containers live on.
 func (d *dev) run(ctx context.Context) error {
 	fmt.Fprintln(d.stderr, "pgpatron dev is for development: one machine, no TLS, an etcd without a copy. Not for production.")
-	if err := d.prepareDataDir(); err != nil {
-		return err
-	}
 	bridge, err := d.checkDocker(ctx)
 	if err != nil {
+		return err
+	}
+	if err := d.prepareDataDir(); err != nil {
 		return err
 	}
 	if err := d.startEtcd(ctx, bridge); err != nil {
