@@ -30,8 +30,8 @@ demo: ## run the whole story on this machine (KEEP=1 leaves it up, DEMO_RUNS=n r
 test: image bin/pgpatron ## set up what is missing, then check and run every test
 	ci/clean test
 	ci/check
-	go test -race ./...
-	go test -race -tags system -count=1 -timeout 20m ./fixtures/system
+	ci/database go test -race ./...
+	go test -race -tags system -count=1 -timeout 20m -p 1 ./registrar ./fixtures/system
 
 check: ## format, vet, staticcheck, known vulnerabilities, go.mod
 	ci/check

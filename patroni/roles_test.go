@@ -27,6 +27,9 @@ func newRolesServer(t *testing.T) rolesServer {
 	t.Helper()
 	url := os.Getenv("TEST_DATABASE_URL")
 	if url == "" {
+		if os.Getenv("CI") != "" {
+			t.Fatal("TEST_DATABASE_URL names no PostgreSQL: run this beside ci/database")
+		}
 		t.Skip("TEST_DATABASE_URL names no PostgreSQL")
 	}
 	cfg, err := pgx.ParseConfig(url)

@@ -12,7 +12,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// ErrFinished, returned by a Tick, ends Run without an error once everything
+// ErrFinished ends Run, if a Tick returns it, without an error once everything
 // that was pending is committed.
 var ErrFinished = errors.New("reactor finished")
 
