@@ -32,32 +32,41 @@ func (b *Broker) bind(ctx context.Context, instanceSegment, bindingSegment strin
 	if err != nil {
 		return domain.Binding{}, err
 	}
-	var found state.Binding
-	var exists bool
-	err = b.engine.Do(ctx, state.Group{Name: "bind", Apply: func(tx *state.Tx) (err error) {
-		if err := usable(tx, id, details.ServiceID, details.PlanID); err != nil {
-			return err
-		}
-		found, exists, err = state.Load(tx, state.BindingKey(id, bid), state.JSON[state.Binding])
-		if err == nil && !exists {
-			found = wanted
-			tx.PutJSON(state.BindingKey(id, bid), wanted)
-		}
-		return err
-	}})
-	switch {
-	case err != nil:
+	found, exists, err := b.recordWanted(ctx, wanted)
+	if err != nil {
 		return domain.Binding{}, err
-	case found.State == state.BindingDeleting:
-		return domain.Binding{}, errConcurrency
-	case !sameBinding(found, wanted):
-		return domain.Binding{}, answer(http.StatusConflict, "", "binding %q exists with other attributes", bid)
 	}
 	if err := b.awaitBinding(ctx, id, bid); err != nil {
 		return domain.Binding{}, err
 	}
 	creds, err := b.credentials(ctx, found)
 	return domain.Binding{AlreadyExists: exists && found.State == state.BindingReady, Credentials: creds}, err
+}
+
+// recordWanted records a binding, if there is none of its id, and returns the
+// one that is recorded then. It must be the same.
+func (b *Broker) recordWanted(ctx context.Context, wanted state.Binding) (found state.Binding, exists bool, err error) {
+	key := state.BindingKey(wanted.InstanceID, wanted.BindingID)
+	err = b.engine.Do(ctx, state.Group{Name: "bind", Apply: func(tx *state.Tx) (err error) {
+		if err := usable(tx, wanted.InstanceID, wanted.ServiceID, wanted.PlanID); err != nil {
+			return err
+		}
+		found, exists, err = state.Load(tx, key, state.JSON[state.Binding])
+		if err == nil && !exists {
+			found = wanted
+			tx.PutJSON(key, wanted)
+		}
+		return err
+	}})
+	switch {
+	case err != nil:
+		return found, exists, err
+	case found.State == state.BindingDeleting:
+		return found, exists, errConcurrency
+	case !sameBinding(found, wanted):
+		return found, exists, answer(http.StatusConflict, "", "binding %q exists with other attributes", wanted.BindingID)
+	}
+	return found, exists, nil
 }
 
 // usable reports why no binding can be made for an instance, if so.

@@ -65,14 +65,10 @@ func (w *worker) clearUnclaimed(ctx context.Context, g goal) error {
 	if err != nil {
 		return err
 	}
-	if err := look(ctx, w.docker, w.inventory, w.node); err != nil {
-		return err
-	}
-	v, here, err := w.docker.volume(ctx, name)
+	here, err = w.lookForVolume(ctx, name)
 	if err != nil {
 		return err
 	}
-	w.inventory.hasVolume(w.node, v, here)
 	if here && !w.kept {
 		w.kept = true
 		w.log.ErrorContext(ctx, "keeping a volume that no record wants; restore its record, or remove it with docker volume rm",
@@ -90,16 +86,25 @@ func (w *worker) delete(ctx context.Context, g goal, what string, do func() erro
 }
 
 func (w *worker) verifyGone(ctx context.Context, name string) error {
-	if err := look(ctx, w.docker, w.inventory, w.node); err != nil {
-		return err
-	}
-	v, here, err := w.docker.volume(ctx, name)
+	here, err := w.lookForVolume(ctx, name)
 	if err != nil {
 		return err
 	}
-	w.inventory.hasVolume(w.node, v, here)
 	if _, container, _ := w.inventory.container(w.node); container || here {
 		return fmt.Errorf("container or volume %s is still there", name)
 	}
 	return nil
+}
+
+// lookForVolume looks at the node's container and volume and reports whether
+// the volume is there.
+func (w *worker) lookForVolume(ctx context.Context, name string) (bool, error) {
+	if err := look(ctx, w.docker, w.inventory, w.node); err != nil {
+		return false, err
+	}
+	v, here, err := w.docker.volume(ctx, name)
+	if err == nil {
+		w.inventory.hasVolume(w.node, v, here)
+	}
+	return here, err
 }

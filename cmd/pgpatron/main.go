@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -63,7 +64,11 @@ func process(use, short string, bind func(*settings), start func(context.Context
 			return fmt.Errorf("configuration:\n%w", err)
 		}
 		log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: logLevel}))
-		return start(cmd.Context(), log, cmd.ErrOrStderr())
+		err := start(cmd.Context(), log, cmd.ErrOrStderr())
+		if cmd.Context().Err() != nil && errors.Is(err, context.Canceled) {
+			return nil // told to end while it was still beginning
+		}
+		return err
 	}
 	return cmd
 }

@@ -59,6 +59,16 @@ func TestNoEtcd(t *testing.T) {
 	}
 }
 
+// Told to end before it has begun, a process ends without a complaint.
+func TestEndWhileStarting(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(50*time.Millisecond, cancel)
+	var out bytes.Buffer
+	if err := run(ctx, []string{"router", "--etcd=127.0.0.1:1"}, &out, &out); err != nil {
+		t.Errorf("ended with %v", err)
+	}
+}
+
 func TestBusyAddress(t *testing.T) {
 	busy, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
