@@ -78,7 +78,10 @@ func (v *value[T]) check(text string) error {
 func (v *value[T]) String() string { return v.text }
 
 // Type names the value for the help text.
-func (v *value[T]) Type() string { return strings.TrimPrefix(fmt.Sprintf("%T", *new(T)), "state.") }
+func (v *value[T]) Type() string {
+	name := fmt.Sprintf("%T", *new(T))
+	return strings.ToLower(name[strings.LastIndexByte(name, '.')+1:])
+}
 
 func (s *settings) problem(name string, err error) {
 	s.problems = append(s.problems, fmt.Errorf("%s: %w", fileKey(name), err))
