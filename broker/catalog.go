@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/pivotal-cf/brokerapi/v10/domain"
 )
@@ -45,6 +46,7 @@ func (b *Broker) catalogPlan(p Plan) domain.ServicePlan {
 			},
 		},
 		MaximumPollingDuration: &polling,
+		MaintenanceInfo:        b.maintenanceInfo(),
 		Schemas: &domain.ServiceSchemas{
 			Instance: domain.ServiceInstanceSchema{
 				Create: domain.Schema{Parameters: provisionSchema(p)},
@@ -53,6 +55,15 @@ func (b *Broker) catalogPlan(p Plan) domain.ServicePlan {
 			Binding: domain.ServiceBindingSchema{Create: domain.Schema{Parameters: objectSchema(nil)}},
 		},
 	}
+}
+
+// maintenanceInfo is the version of the image that new nodes run.
+func (b *Broker) maintenanceInfo() *domain.MaintenanceInfo {
+	_, version, ok := strings.Cut(b.cfg.Image[strings.LastIndexByte(b.cfg.Image, '/')+1:], ":")
+	if !ok {
+		return nil
+	}
+	return &domain.MaintenanceInfo{Version: version, Description: "PostgreSQL 17 with Patroni, image " + version}
 }
 
 func plural(n int, one, many string) string {

@@ -23,6 +23,10 @@ type Config struct {
 	// Username and Password are the platform's login.
 	Username string
 	Password state.Secret
+	// PreviousUsername and PreviousPassword, if set, are a login that is let in,
+	// too, while the platform changes to the other.
+	PreviousUsername string
+	PreviousPassword state.Secret
 	// RouterHost is the public host of every instance: a name or address that
 	// leads to the routers. It stands in credentials, and the broker itself
 	// reaches instances there.
@@ -137,6 +141,7 @@ func (c Config) Validate() error {
 	if c.SealKey == (SealKey{}) {
 		errs = append(errs, errors.New("broker.seal_key_file: must name a file that holds a key"))
 	}
+	errs = append(errs, c.validateLogins()...)
 	return errors.Join(append(errs, c.validatePlans()...)...)
 }
 

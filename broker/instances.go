@@ -51,6 +51,9 @@ func (b *Broker) LastOperation(ctx context.Context, instanceID string, details d
 	case !exists:
 		return domain.LastOperation{}, answer(http.StatusNotFound, "", "instance does not exist")
 	}
+	if in.Operation.Running() {
+		setHeader(ctx, "Retry-After", "2")
+	}
 	return domain.LastOperation{
 		State:       domain.LastOperationState(in.Operation.State),
 		Description: in.Operation.Description,

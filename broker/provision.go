@@ -43,6 +43,9 @@ func (b *Broker) provision(ctx context.Context, segment string, details domain.P
 	if err != nil {
 		return spec, err
 	}
+	if err := b.checkMaintenanceInfo(details.MaintenanceInfo); err != nil {
+		return spec, err
+	}
 	wanted := newInstance(id, details)
 	cluster := b.newCluster(wanted, plan, params)
 	var found state.Instance
@@ -62,6 +65,21 @@ func (b *Broker) provision(ctx context.Context, segment string, details domain.P
 		return spec, err
 	}
 	return provisioned(found, wanted)
+}
+
+// checkMaintenanceInfo refuses a platform that speaks of another version than
+// the catalog does. Only the version counts: platforms keep no more.
+func (b *Broker) checkMaintenanceInfo(given *domain.MaintenanceInfo) error {
+	ours := b.maintenanceInfo()
+	switch {
+	case given == nil:
+		return nil
+	case ours == nil:
+		return apiresponses.ErrMaintenanceInfoNilConflict
+	case given.Version != ours.Version:
+		return apiresponses.ErrMaintenanceInfoConflict
+	}
+	return nil
 }
 
 // provisioned answers a request for wanted where found is recorded.

@@ -1,6 +1,7 @@
 package registrar
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -68,6 +69,9 @@ type fencer struct {
 	inspect func(ctx context.Context, id string) (container, bool, error)
 	// limit is how long an etcd that does not answer is asked. Default leaderTTL.
 	limit time.Duration
+	// fresh is how old a die event may be that proves by itself. Default
+	// freshness.
+	fresh time.Duration
 	log   *slog.Logger
 	// fencings counts by outcome.
 	fencings *prometheus.CounterVec
@@ -89,11 +93,7 @@ type fencing struct {
 // returned. The error is ctx's.
 func (f *fencer) fence(ctx context.Context, instance, node string, d death) (verdict, error) {
 	began := time.Now()
-	limit := f.limit
-	if limit == 0 {
-		limit = leaderTTL
-	}
-	asking, cancel := context.WithTimeout(ctx, limit)
+	asking, cancel := context.WithTimeout(ctx, cmp.Or(f.limit, leaderTTL))
 	defer cancel()
 	c := &fencing{fencer: f, key: state.LeaderKey(instance), node: node, death: d}
 	v := c.settle(asking)
@@ -172,7 +172,7 @@ func (c *fencing) read(ctx context.Context) (*mvccpb.KeyValue, error) {
 
 // over reports whether the dead run is still the container's last.
 func (c *fencing) over(ctx context.Context) (bool, error) {
-	if age := time.Since(c.death.at); c.death.byEvent && age >= 0 && age < freshness {
+	if age := time.Since(c.death.at); c.death.byEvent && age >= 0 && age < cmp.Or(c.fresh, freshness) {
 		return true, nil
 	}
 	found, here, err := c.inspect(ctx, c.death.run.id)

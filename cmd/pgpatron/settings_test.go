@@ -136,7 +136,7 @@ func TestReferenceFilesParse(t *testing.T) {
 }
 
 // ownOrSecret are settings that a shared file does not hold.
-var ownOrSecret = map[string]bool{"password": true, "hostname": true, "image": true, "plans": true}
+var ownOrSecret = map[string]bool{"password": true, "previous-username": true, "previous-password": true, "hostname": true, "image": true, "plans": true}
 
 func textOf(t *testing.T, file []byte, key string) string {
 	t.Helper()

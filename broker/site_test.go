@@ -1,0 +1,290 @@
+package broker_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/pgpatron/pgpatron/broker"
+	"github.com/pgpatron/pgpatron/fixtures"
+	"github.com/pgpatron/pgpatron/state"
+)
+
+const (
+	singlePlan  = "f61a3b1c-5b7e-4e0e-9d0c-0b8f3f1f6c01"
+	clusterPlan = "1545e30e-6dc3-11e5-826a-6c4008a663f0"
+	haPlan      = "a2c1d9d4-7a52-4f5b-8f5e-6f0f0d6a9b03"
+)
+
+// database is a Database in memory: it keeps the logins of each instance.
+type database struct {
+	mu     sync.Mutex
+	logins map[string]map[string]state.Secret
+	down   bool
+	proved int
+}
+
+func (d *database) ProveWrite(context.Context, state.Cluster) error {
+	return d.with(func() { d.proved++ })
+}
+
+func (d *database) CreateLogin(_ context.Context, c state.Cluster, login state.Credentials) error {
+	return d.with(func() {
+		if d.logins[c.InstanceID] == nil {
+			d.logins[c.InstanceID] = map[string]state.Secret{}
+		}
+		d.logins[c.InstanceID][login.Username] = login.Password
+	})
+}
+
+func (d *database) DropLogin(_ context.Context, c state.Cluster, role string) error {
+	return d.with(func() { delete(d.logins[c.InstanceID], role) })
+}
+
+func (d *database) with(do func()) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.down {
+		return fmt.Errorf("database is down")
+	}
+	do()
+	return nil
+}
+
+func (d *database) setDown(down bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.down = down
+}
+
+func (d *database) login(instance, role string) (state.Secret, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	password, ok := d.logins[instance][role]
+	return password, ok
+}
+
+// site is a broker under test with all that is around it.
+type site struct {
+	t        *testing.T
+	client   *clientv3.Client
+	nodes    *fixtures.Nodes
+	database *database
+	config   broker.Config
+	broker   *broker.Broker
+	url      string
+	stop     func()
+	// contentType and headers are sent with every request.
+	contentType string
+	headers     map[string]string
+}
+
+// newSite starts a broker on an etcd of its own with these backends.
+func newSite(t *testing.T, backends ...string) *site {
+	t.Helper()
+	s := &site{t: t, client: fixtures.Etcd(t), database: &database{logins: map[string]map[string]state.Secret{}}}
+	s.nodes = fixtures.RunNodes(t, s.client, backends...)
+	s.config = broker.Config{
+		Listen: "127.0.0.1:0", Username: "cf", Password: "secret", RouterHost: "db.example",
+		Ports: state.Ports{First: 30000, Last: 30004}, Image: "image:1", Database: s.database,
+		BindTimeout: 10 * time.Second, SealKey: broker.SealKey{1}, Log: fixtures.Log(t),
+	}
+	s.start()
+	if len(backends) > 0 {
+		s.awaitBackend()
+	}
+	return s
+}
+
+// start runs a broker until stop or the test's end.
+func (s *site) start() {
+	s.t.Helper()
+	s.broker, s.url, s.stop = s.run()
+	s.t.Cleanup(func() { s.stop() })
+}
+
+// awaitBackend waits until the broker sees the backends, which register
+// together.
+func (s *site) awaitBackend() {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), 10*time.Second)
+	defer cancel()
+	if err := s.broker.AwaitBackend(ctx); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *site) run() (b *broker.Broker, base string, stop func()) {
+	s.t.Helper()
+	b, err := broker.New(s.config, s.client)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(s.t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- b.Run(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			s.t.Errorf("broker: %v", err)
+		}
+	})
+	ready, done := context.WithTimeout(s.t.Context(), 10*time.Second)
+	defer done()
+	addr, err := b.Ready(ready)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return b, "http://" + addr.String(), stop
+}
+
+func (s *site) poll(what string, cond func() bool) {
+	s.t.Helper()
+	deadline := time.Now().Add(15 * time.Second)
+	for !cond() {
+		if time.Now().After(deadline) {
+			s.t.Fatalf("waited in vain until %s", what)
+		}
+		select {
+		case <-s.t.Context().Done():
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// reply is an answer of the API.
+type reply struct {
+	status int
+	header http.Header
+	body   string
+}
+
+func (r reply) field(t *testing.T, name string) string {
+	t.Helper()
+	var fields map[string]any
+	if err := json.Unmarshal([]byte(r.body), &fields); err != nil {
+		t.Fatalf("answer is not JSON: %v: %s", err, r.body)
+	}
+	if fields[name] == nil {
+		return ""
+	}
+	return fmt.Sprint(fields[name])
+}
+
+// call sends a request as the platform would.
+func (s *site) call(method, path string, body any) reply {
+	s.t.Helper()
+	return s.callAt(s.url, method, path, body)
+}
+
+func (s *site) callAt(base, method, path string, body any) reply {
+	s.t.Helper()
+	var payload io.Reader
+	switch body := body.(type) {
+	case nil:
+	case string:
+		payload = strings.NewReader(body)
+	default:
+		b, err := json.Marshal(body)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		payload = bytes.NewReader(b)
+	}
+	r, err := http.NewRequestWithContext(s.t.Context(), method, base+path, payload)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	r.SetBasicAuth("cf", "secret")
+	r.Header.Set("X-Broker-API-Version", "2.17")
+	r.Header.Set("Content-Type", s.contentType)
+	for name, value := range s.headers {
+		r.Header.Set(name, value)
+	}
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return reply{status: resp.StatusCode, header: resp.Header, body: string(b)}
+}
+
+func order(plan string) map[string]any {
+	return map[string]any{"service_id": broker.ServiceID, "plan_id": plan, "organization_guid": "org", "space_guid": "space"}
+}
+
+func instancePath(id string) string { return "/v2/service_instances/" + url.PathEscape(id) }
+
+func bindingPath(id, binding string) string {
+	return instancePath(id) + "/service_bindings/" + url.PathEscape(binding)
+}
+
+// ids are the query parameters that deletions carry.
+func ids(plan string) string {
+	return "?accepts_incomplete=true&service_id=" + broker.ServiceID + "&plan_id=" + plan
+}
+
+// want checks an answer's status.
+func (s *site) want(r reply, status int) reply {
+	s.t.Helper()
+	if r.status != status {
+		s.t.Fatalf("got %d %s, want %d", r.status, r.body, status)
+	}
+	return r
+}
+
+// provision makes an instance and waits until it is usable.
+func (s *site) provision(id, plan string) {
+	s.t.Helper()
+	r := s.want(s.call("PUT", instancePath(id)+"?accepts_incomplete=true", order(plan)), http.StatusAccepted)
+	s.await(id, r.field(s.t, "operation"), "succeeded")
+}
+
+func (s *site) await(id, operation, state string) reply {
+	s.t.Helper()
+	var last reply
+	s.poll("operation "+operation+" is "+state, func() bool {
+		last = s.call("GET", instancePath(id)+"/last_operation?operation="+operation, nil)
+		return last.status == http.StatusOK && last.field(s.t, "state") == state
+	})
+	return last
+}
+
+func (s *site) deprovision(id, plan string) {
+	s.t.Helper()
+	r := s.want(s.call("DELETE", instancePath(id)+ids(plan), nil), http.StatusAccepted)
+	operation := r.field(s.t, "operation")
+	s.poll("the instance is gone", func() bool {
+		return s.call("GET", instancePath(id)+"/last_operation?operation="+operation, nil).status == http.StatusGone
+	})
+}
+
+// keys returns what etcd holds of instances.
+func (s *site) keys() []string {
+	s.t.Helper()
+	var keys []string
+	for _, prefix := range []string{"/service", "/routing/"} {
+		resp, err := s.client.Get(s.t.Context(), prefix, clientv3.WithPrefix(), clientv3.WithKeysOnly())
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		for _, kv := range resp.Kvs {
+			keys = append(keys, string(kv.Key))
+		}
+	}
+	return keys
+}
