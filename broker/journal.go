@@ -43,9 +43,11 @@ func (d *driver) drive(ctx context.Context, in state.Instance) []state.Group {
 // belongs to the change. It is committed only by the elected driver, and only
 // while the operation is where it was.
 func (d *driver) record(in state.Instance, name string, change func(tx *state.Tx, in *state.Instance) error) []state.Group {
+	var description string
 	done := func(err error) {
 		if err == nil {
-			d.log.Info(name, "instance", in.InstanceID, "operation", in.Operation.ID, "since", time.Since(in.Operation.Started))
+			d.log.Info(name, "instance", in.InstanceID, "operation", in.Operation.ID,
+				"description", description, "took", time.Since(in.Operation.Started))
 		}
 	}
 	return []state.Group{{Name: name, Done: done, Apply: func(tx *state.Tx) error {
@@ -64,6 +66,7 @@ func (d *driver) record(in state.Instance, name string, change func(tx *state.Tx
 		if err := change(tx, &now); err != nil {
 			return err
 		}
+		description = now.Operation.Description
 		if _, kept := tx.Get(key); kept && now.Operation != before {
 			now.Operation.Updated = time.Now().UTC()
 			tx.PutJSON(key, now)
@@ -77,7 +80,7 @@ func (d *driver) tell(in state.Instance, description string) []state.Group {
 	if in.Operation.Description == description {
 		return nil
 	}
-	return d.record(in, "tell progress", func(_ *state.Tx, now *state.Instance) error {
+	return d.record(in, "operation progresses", func(_ *state.Tx, now *state.Instance) error {
 		now.Operation.Description = description
 		return nil
 	})

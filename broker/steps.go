@@ -131,7 +131,7 @@ func (d *driver) awaitRelease(in state.Instance) []state.Group {
 		}
 	}
 	if !ok || removed == len(cluster.Value.Nodes) {
-		return d.record(in, "forget the cluster", d.forget)
+		return d.record(in, "nodes are gone, cluster is forgotten", d.forget)
 	}
 	return d.tell(in, fmt.Sprintf("%d of %d nodes removed%s", removed, len(cluster.Value.Nodes), waiting))
 }
