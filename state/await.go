@@ -8,9 +8,17 @@ type waiter struct {
 	met  chan struct{}
 }
 
-// Await waits until cond holds. cond is called now and after every change of
-// the picture, while it is held still.
+// Await waits until cond holds. cond is called once there is a picture and
+// after every change of it, while it is held still; it must be quick, and must
+// not call the engine.
 func (e *Engine) Await(ctx context.Context, cond func() bool) error {
+	select {
+	case <-e.ready:
+	case <-e.stopped:
+		return ErrStopped
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 	w := &waiter{cond: cond, met: make(chan struct{})}
 	e.mu.RLock()
 	if cond() {

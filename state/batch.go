@@ -15,6 +15,8 @@ type batch struct {
 	writes   map[string]write
 	ranges   []string
 	bytes    int
+	// spared are the keys that are left to others for now: see courtesy.
+	spared map[string]struct{}
 }
 
 func newBatch() *batch {
@@ -33,12 +35,17 @@ func (b *batch) get(s *store, key string) (KV, bool) {
 	return kv, ok
 }
 
-// errFull says that a group does not fit beside those already in the batch.
-var errFull = errors.New("batch is full")
+// Why a group is left to a later batch: there is no room, it goes better
+// without those already in this one, or it is others' turn.
+var (
+	errFull   = errors.New("batch is full")
+	errApart  = errors.New("group goes apart")
+	errSpared = errors.New("group lets others go first")
+)
 
-// add runs the group and takes its changes in. On errFull the batch is
-// unchanged and the group belongs into the next one; on another error the
-// group is at its end.
+// add runs the group and takes its changes in. On these three errors the batch
+// is unchanged and the group belongs into a later one; on another the group is
+// at its end.
 func (b *batch) add(s *store, p *pending, lease clientv3.LeaseID) error {
 	tx := &Tx{store: s, batch: b, lease: lease, reads: map[string]struct{}{}, writes: map[string]write{}}
 	if err := p.group.Apply(tx); err != nil {
@@ -51,9 +58,18 @@ func (b *batch) add(s *store, p *pending, lease clientv3.LeaseID) error {
 	if err := tx.check(p.group.Name); err != nil {
 		return err
 	}
-	if len(b.groups) > 0 && !b.fits(tx) {
-		return errFull
+	if p.lost == 0 && tx.touches(b.spared) {
+		return errSpared
 	}
+	if len(b.groups) > 0 {
+		if p.alone || b.groups[0].alone {
+			return errApart
+		}
+		if !b.fits(tx) {
+			return errFull
+		}
+	}
+	p.tx = tx
 	b.merge(s, tx)
 	b.groups = append(b.groups, p)
 	return nil
@@ -88,6 +104,16 @@ func (b *batch) merge(s *store, tx *Tx) {
 		b.compares[key] = s.kvs[key].ModRevision
 		b.writes[key] = w
 	}
+}
+
+// comparesAny reports whether the batch rests on one of keys.
+func (b *batch) comparesAny(keys map[string]struct{}) bool {
+	for key := range keys {
+		if _, ok := b.compares[key]; ok {
+			return true
+		}
+	}
+	return false
 }
 
 // empty reports whether the batch changes nothing.

@@ -3,15 +3,19 @@ package state
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"sync"
 )
 
 // Do commits a group from outside a Tick and waits until the picture holds it.
-// Groups that wait at the same time share a transaction. A group that only reads is confirmed by
-// etcd, too: after Do, what it read was true at some moment of the call. If ctx
-// ends first, the group may still be committed; Apply does not run once Do has
-// returned.
+// Groups that wait at the same time share a transaction. A group that only
+// reads is confirmed by etcd, too: after Do, what it read was true at some
+// moment of the call. If ctx ends first, the group may still be committed;
+// Apply does not run once Do has returned.
 func (e *Engine) Do(ctx context.Context, g Group) error {
+	if e.cfg.observes() {
+		return fmt.Errorf("group %s: %w", g.Name, ErrObserver)
+	}
 	ended := make(chan error, 1)
 	abandon := guardApply(ctx, &g)
 	defer abandon()
@@ -25,7 +29,7 @@ func (e *Engine) Do(ctx context.Context, g Group) error {
 	e.queueMu.Lock()
 	e.queue = append(e.queue, &pending{group: g, ctx: ctx})
 	e.queueMu.Unlock()
-	e.Wake()
+	signal(e.queued)
 	select {
 	case err := <-ended:
 		return err

@@ -12,12 +12,17 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// ErrFinished ends Run, if a Tick returns it, without an error once everything
-// that was pending is committed.
+// ErrFinished is what a Tick returns to end Run, without an error once all its
+// groups are committed.
 var ErrFinished = errors.New("reactor finished")
 
-// ErrStopped says that the engine ended before a group was committed.
+// ErrStopped says that the engine ended before a group was committed. With
+// ErrUnknownOutcome, it ended while a commit was under way.
 var ErrStopped = errors.New("engine stopped")
+
+// ErrObserver says that an engine without Reactor and session was asked to
+// commit something: it keeps no raw values to compute it from.
+var ErrObserver = errors.New("engine only observes")
 
 // Reactor is the part that a process plays: it looks at the picture and says
 // what should change.
@@ -42,7 +47,8 @@ type Tick struct {
 type EngineConfig struct {
 	Client *clientv3.Client
 	Schema *Schema
-	// Reactor may be nil: then the engine only observes.
+	// Reactor may be nil. Without session, too, the engine only observes: it
+	// keeps no raw values and commits nothing.
 	Reactor Reactor
 	// Name tells engines apart in logs and metrics.
 	Name string
@@ -80,6 +86,8 @@ func (cfg *EngineConfig) defaults() error {
 	return nil
 }
 
+func (cfg *EngineConfig) observes() bool { return cfg.Reactor == nil && cfg.SessionTTL == 0 }
+
 // Engine keeps one consistent picture of etcd and commits changes to it. Make
 // it with NewEngine, then call Run once.
 type Engine struct {
@@ -89,8 +97,12 @@ type Engine struct {
 	metrics *metrics
 	ready   chan struct{}
 	wake    chan struct{}
+	queued  chan struct{}
 	leases  chan clientv3.LeaseID
 	stopped chan struct{}
+
+	// member is the etcd member that served the watch last. The feed's own.
+	member uint64
 
 	// mu guards the store and its tables: the loop writes, others read.
 	mu    sync.RWMutex
@@ -105,16 +117,17 @@ type Engine struct {
 	lease      clientv3.LeaseID
 	committer  *committer
 	commits    chan *commit
-	inflight   *commit
+	inflight   *batch
+	courtesy   courtesy
 	work       []*pending
 	behind     func() bool
 	behindFrom time.Time
 	landing    []*pending
-	holdUntil  time.Time
-	conflicts  int
 	nextTick   time.Time
 	tickDue    bool
-	finished   bool
+	// finished: there will be no other Tick; unsaved is what its groups failed of.
+	finished bool
+	unsaved  []error
 }
 
 // NewEngine returns an engine for cfg.
@@ -129,14 +142,15 @@ func NewEngine(cfg EngineConfig) (*Engine, error) {
 		metrics: newMetrics(cfg.Registerer, cfg.Name),
 		ready:   make(chan struct{}),
 		wake:    make(chan struct{}, 1),
+		queued:  make(chan struct{}, 1),
 		leases:  make(chan clientv3.LeaseID),
 		stopped: make(chan struct{}),
 		commits: make(chan *commit, 1),
 	}
-	if cfg.Reactor != nil || cfg.SessionTTL > 0 {
+	if !cfg.observes() {
 		cfg.Schema.Watch(markerKey(e.id))
 	}
-	e.store = newStore(cfg.Schema, cfg.Reactor == nil && cfg.SessionTTL == 0, e.badValue)
+	e.store = newStore(cfg.Schema, cfg.observes(), e.badValue)
 	e.committer = &committer{client: cfg.Client, key: markerKey(e.id), timeout: cfg.CommitTimeout, log: e.log}
 	return e, nil
 }
@@ -150,14 +164,18 @@ func (e *Engine) badValue(key string, err error) {
 func (e *Engine) Ready() <-chan struct{} { return e.ready }
 
 // Wake asks for a Tick: something outside etcd changed.
-func (e *Engine) Wake() {
+func (e *Engine) Wake() { signal(e.wake) }
+
+// signal leaves a sign in a channel of one place.
+func signal(c chan<- struct{}) {
 	select {
-	case e.wake <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
 
-// View calls read while the picture is held still.
+// View calls read while the picture is held still. Before Ready the picture is
+// empty.
 func (e *Engine) View(read func()) {
 	e.mu.RLock()
 	defer e.mu.RUnlock()

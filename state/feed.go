@@ -59,7 +59,7 @@ func (f *feed) putLoad(kvs []*mvccpb.KeyValue, revision int64) {
 	f.mu.Lock()
 	f.pending = news{full: true, kvs: kvs, loaded: revision}
 	f.mu.Unlock()
-	f.signal()
+	signal(f.news)
 }
 
 func (f *feed) putEvents(events []*clientv3.Event, revision int64, wanted func(string) bool) {
@@ -74,14 +74,7 @@ func (f *feed) putEvents(events []*clientv3.Event, revision int64, wanted func(s
 	}
 	f.pending.revision = revision
 	f.mu.Unlock()
-	f.signal()
-}
-
-func (f *feed) signal() {
-	select {
-	case f.news <- struct{}{}:
-	default:
-	}
+	signal(f.news)
 }
 
 // follow loads everything, watches from the next revision, and begins again
@@ -89,7 +82,7 @@ func (f *feed) signal() {
 func (e *Engine) follow(ctx context.Context, feed *feed) {
 	reason := "start"
 	for failures := 0; ctx.Err() == nil; {
-		revision, err := e.load(ctx, feed)
+		kvs, revision, err := e.load(ctx, feed)
 		if err != nil {
 			failures++
 			if ctx.Err() == nil {
@@ -100,6 +93,7 @@ func (e *Engine) follow(ctx context.Context, feed *feed) {
 		}
 		failures = 0
 		e.metrics.resyncs.WithLabelValues(reason).Inc()
+		feed.putLoad(kvs, revision)
 		reason = e.watch(ctx, feed, revision)
 		if ctx.Err() == nil {
 			e.log.Info("loading everything again", "reason", reason)
@@ -107,16 +101,18 @@ func (e *Engine) follow(ctx context.Context, feed *feed) {
 	}
 }
 
-// load reads all prefixes at one revision, page by page, and returns it.
-func (e *Engine) load(ctx context.Context, feed *feed) (int64, error) {
-	var kvs []*mvccpb.KeyValue
-	var revision int64
+// load reads all prefixes at one revision, page by page.
+func (e *Engine) load(ctx context.Context, feed *feed) (kvs []*mvccpb.KeyValue, revision int64, err error) {
+	select {
+	case <-feed.reloads: // this is it
+	default:
+	}
 	for _, prefix := range e.store.prefixes {
 		key, end := prefix, clientv3.GetPrefixRangeEnd(prefix)
 		for {
 			resp, err := e.page(ctx, key, end, revision)
 			if err != nil {
-				return 0, fmt.Errorf("reading %s: %w", prefix, err)
+				return nil, 0, fmt.Errorf("reading %s: %w", prefix, err)
 			}
 			if revision == 0 {
 				revision = resp.Header.Revision
@@ -128,8 +124,7 @@ func (e *Engine) load(ctx context.Context, feed *feed) (int64, error) {
 			key = string(resp.Kvs[len(resp.Kvs)-1].Key) + "\x00"
 		}
 	}
-	feed.putLoad(kvs, revision)
-	return revision, nil
+	return kvs, revision, nil
 }
 
 func (e *Engine) page(ctx context.Context, key, end string, revision int64) (*clientv3.GetResponse, error) {
@@ -164,8 +159,7 @@ func (e *Engine) watch(ctx context.Context, feed *feed, revision int64) (reason 
 func (e *Engine) watchOnce(ctx context.Context, feed *feed, revision int64) (int64, string) {
 	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
 	defer cancel()
-	begin, end := e.store.span()
-	responses := e.cfg.Client.Watch(ctx, begin, clientv3.WithRange(end), clientv3.WithRev(revision+1), clientv3.WithProgressNotify())
+	responses := e.openWatch(ctx, cancel, revision+1)
 	silence := time.NewTimer(e.cfg.SilenceTimeout)
 	defer silence.Stop()
 	asked := false
@@ -178,9 +172,7 @@ func (e *Engine) watchOnce(ctx context.Context, feed *feed, revision int64) (int
 				return revision, "silent"
 			}
 			asked = true
-			if err := e.cfg.Client.RequestProgress(ctx); err != nil {
-				return revision, ""
-			}
+			e.askProgress(ctx)
 			silence.Reset(e.cfg.SilenceTimeout)
 		case resp, ok := <-responses:
 			if !ok || resp.Err() != nil {
@@ -188,9 +180,39 @@ func (e *Engine) watchOnce(ctx context.Context, feed *feed, revision int64) (int
 			}
 			asked = false
 			silence.Reset(e.cfg.SilenceTimeout)
+			e.noteMember(resp)
 			revision = e.feedResponse(feed, resp, revision)
 		}
 	}
+}
+
+// openWatch opens the watch, or cancels it if etcd does not answer in time:
+// the client would wait for ever.
+func (e *Engine) openWatch(ctx context.Context, cancel func(), from int64) clientv3.WatchChan {
+	late := time.AfterFunc(e.cfg.SilenceTimeout, cancel)
+	defer late.Stop()
+	begin, end := e.store.span()
+	return e.cfg.Client.Watch(ctx, begin, clientv3.WithRange(end), clientv3.WithRev(from), clientv3.WithProgressNotify())
+}
+
+// askProgress asks the watch for a sign of life. If it can not even be asked,
+// its silence tells.
+func (e *Engine) askProgress(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, e.cfg.SilenceTimeout)
+	defer cancel()
+	if err := e.cfg.Client.RequestProgress(ctx); err != nil {
+		e.log.Debug("asking the watch for progress", "err", err)
+	}
+}
+
+// noteMember counts a watch that its client moved to another member by itself,
+// because the one before died or was cut off.
+func (e *Engine) noteMember(resp clientv3.WatchResponse) {
+	if e.member != 0 && e.member != resp.Header.MemberId {
+		e.metrics.watchBreaks.Inc()
+		e.log.Info("watch goes on at another member of etcd")
+	}
+	e.member = resp.Header.MemberId
 }
 
 // broken decides what follows a watch's end: going on, or a load.

@@ -4,70 +4,33 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 )
 
-// pending is a group on its way to its commit.
-type pending struct {
-	group Group
-	// ctx is the caller's of Do, nil for a Tick's group.
-	ctx   context.Context
-	ended bool
-}
-
-func (p *pending) end(err error) {
-	if p.ended {
-		return
-	}
-	p.ended = true
-	if p.group.Done != nil {
-		p.group.Done(err)
-	}
-}
-
 // Run keeps the picture and drives the reactor until ctx ends, which is no
 // error, or the reactor ends it. It may be called once. etcd's absence never
-// ends it.
+// ends it. The end of ctx ends Run within a second: a commit that is under way
+// is given a moment to succeed.
 func (e *Engine) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	// Last of all: until running.Wait returns, a commit may be under way.
 	defer e.committer.close(ctx)
 	defer running.Wait()
-	defer cancel()
 	defer close(e.stopped)
+	defer cancel()
 	if e.cfg.SessionTTL > 0 {
 		running.Go(func() { e.keepSession(ctx) })
 	}
 	err := e.loop(ctx, &running)
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
-		e.endPending()
-		return nil
+		err = nil
 	}
-	if left := e.endPending(); len(left) > 0 {
-		err = errors.Join(err, fmt.Errorf("not committed: %q: %w", left, ErrStopped))
-	}
-	return err
-}
-
-// endPending tells every group that waits that it will not be committed, and
-// returns their names.
-func (e *Engine) endPending() []string {
-	e.takeQueue()
-	for _, p := range e.landing {
-		p.end(nil)
-	}
-	if e.inflight != nil {
-		e.work = append(e.inflight.batch.groups, e.work...)
-	}
-	var left []string
-	for _, p := range e.work {
-		p.end(ErrStopped)
-		left = append(left, p.group.Name)
-	}
-	return left
+	cancel()
+	e.endPending()
+	return errors.Join(append([]error{err}, e.unsaved...)...)
 }
 
 // loop is the engine: picture, Tick, commit.
@@ -84,9 +47,10 @@ func (e *Engine) loop(ctx context.Context, running *sync.WaitGroup) error {
 		case <-feed.news:
 			e.absorb(feed)
 		case lease := <-e.leases:
-			e.lease, e.tickDue = lease, true
+			e.lease, e.tickDue, e.nextTick = lease, true, time.Now()
 		case <-e.wake:
 			e.tickDue = true
+		case <-e.queued:
 		case c := <-e.commits:
 			e.settle(c)
 		case <-timer.C:
@@ -94,7 +58,7 @@ func (e *Engine) loop(ctx context.Context, running *sync.WaitGroup) error {
 		if err := e.step(ctx, feed, running); err != nil {
 			return err
 		}
-		if e.finished && e.inflight == nil && len(e.work) == 0 {
+		if e.done() {
 			return nil
 		}
 	}
@@ -107,12 +71,15 @@ func (e *Engine) pause() time.Duration {
 		return time.Hour
 	case e.behind != nil:
 		return time.Until(e.behindFrom.Add(e.cfg.CommitTimeout))
-	case len(e.work) > 0:
-		return time.Until(e.holdUntil)
-	case e.tickDue:
-		return time.Until(e.nextTick)
 	}
-	return time.Hour
+	wait := time.Hour
+	for _, p := range e.work {
+		wait = min(wait, time.Until(p.hold))
+	}
+	if e.mayTick() {
+		wait = min(wait, time.Until(e.nextTick))
+	}
+	return wait
 }
 
 // absorb takes the feed's news into the picture.
@@ -156,16 +123,29 @@ func (e *Engine) step(ctx context.Context, feed *feed, running *sync.WaitGroup) 
 		return nil
 	}
 	e.takeQueue()
-	if len(e.work) == 0 && e.tickDue && !e.finished && time.Until(e.nextTick) <= 0 {
+	if e.mayTick() && time.Until(e.nextTick) <= 0 {
 		if err := e.tick(ctx); err != nil {
 			return err
 		}
 	}
-	if len(e.work) > 0 && time.Until(e.holdUntil) <= 0 {
+	if len(e.work) > 0 && !e.done() {
 		e.start(ctx, running)
 	}
 	return nil
 }
+
+// done reports whether the reactor has finished and nothing of its own is
+// left. Callers of Do do not keep the engine going.
+func (e *Engine) done() bool { return e.finished && e.inflight == nil && !e.ownWork() }
+
+// ownWork reports whether something of the last Tick waits to be committed.
+func (e *Engine) ownWork() bool {
+	return slices.ContainsFunc(e.work, func(p *pending) bool { return p.ctx == nil })
+}
+
+// mayTick reports whether a Tick is due and nothing of the last one is left.
+// What others wait for with Do does not hold it up.
+func (e *Engine) mayTick() bool { return e.tickDue && !e.finished && !e.ownWork() }
 
 func (e *Engine) takeQueue() {
 	e.queueMu.Lock()
@@ -191,110 +171,10 @@ func (e *Engine) tick(ctx context.Context) error {
 	for _, g := range groups {
 		e.work = append(e.work, &pending{group: g})
 	}
-	if errors.Is(err, ErrFinished) {
-		e.finished = true
-		return nil
-	}
-	if err != nil {
+	// After its last Tick a reactor can not mend anything: Run's error tells.
+	e.finished = err != nil
+	if err != nil && !errors.Is(err, ErrFinished) {
 		return fmt.Errorf("reactor %s: %w", e.cfg.Name, err)
 	}
 	return nil
-}
-
-// start fills one batch from what waits and sends it off.
-func (e *Engine) start(ctx context.Context, running *sync.WaitGroup) {
-	b := newBatch()
-	var next []*pending
-	for i, p := range e.work {
-		if p.ctx != nil && p.ctx.Err() != nil {
-			p.end(context.Cause(p.ctx))
-			continue
-		}
-		err := b.add(e.store, p, e.lease)
-		if errors.Is(err, errFull) {
-			next = append(next, e.work[i:]...)
-			break
-		}
-		if err != nil {
-			e.refuse(p, err)
-		}
-	}
-	e.work = next
-	if b.empty() && !b.asked() {
-		for _, p := range b.groups {
-			p.end(nil)
-		}
-		return
-	}
-	e.inflight = &commit{batch: b}
-	running.Go(func() { e.commits <- e.committer.run(ctx, b) })
-}
-
-// asked reports whether somebody outside waits for the batch.
-func (b *batch) asked() bool {
-	for _, p := range b.groups {
-		if p.ctx != nil {
-			return true
-		}
-	}
-	return false
-}
-
-// refuse ends a group that can not be committed. A Tick's group is looked at
-// again soon: the reactor still wants what it wanted.
-func (e *Engine) refuse(p *pending, err error) {
-	p.end(err)
-	if p.ctx != nil || errors.Is(err, ErrSkip) || errors.Is(err, ErrStopped) {
-		return
-	}
-	e.log.Warn("change refused, will look again", "group", p.group.Name, "err", err)
-	e.tickDue = true
-	e.nextTick = time.Now().Add(time.Second)
-}
-
-// settle takes in how a commit ended.
-func (e *Engine) settle(c *commit) {
-	e.inflight = nil
-	e.metrics.commits.WithLabelValues(c.outcome()).Inc()
-	switch {
-	case c.err != nil:
-		for _, p := range c.batch.groups {
-			e.refuse(p, c.err)
-		}
-	case c.conflict != nil:
-		e.work = append(c.batch.groups, e.work...)
-		e.conflicts++
-		e.holdUntil = time.Now().Add(retryDelay(e.conflicts))
-		e.await(func() bool { return c.caughtUp(e.store) })
-	default:
-		e.conflicts = 0
-		e.landing = c.batch.groups
-		e.await(func() bool { return e.store.revision >= c.revision })
-	}
-}
-
-// await holds Ticks and commits back until the picture has reached cond.
-func (e *Engine) await(cond func() bool) {
-	e.behind, e.behindFrom = cond, time.Now()
-	e.land()
-}
-
-// land ends the waiting, and the groups that were committed meanwhile, if the
-// picture has got that far.
-func (e *Engine) land() {
-	if e.behind == nil || !e.behind() {
-		return
-	}
-	e.behind = nil
-	for _, p := range e.landing {
-		p.end(nil)
-	}
-	e.landing = nil
-}
-
-// retryDelay grows from 1 ms to 100 ms with the number of conflicts in a row,
-// with jitter, so that contenders drift apart.
-func retryDelay(conflicts int) time.Duration {
-	limit := time.Millisecond << min(conflicts-1, 7)
-	return rand.N(min(limit, 100*time.Millisecond))
 }

@@ -215,6 +215,19 @@ func (tx *Tx) keys() int {
 	return n
 }
 
+// touches reports whether the group reads or writes one of keys.
+func (tx *Tx) touches(keys map[string]struct{}) bool {
+	for key := range keys {
+		if _, ok := tx.reads[key]; ok {
+			return true
+		}
+		if _, ok := tx.writes[key]; ok {
+			return true
+		}
+	}
+	return false
+}
+
 func (tx *Tx) bytes() int {
 	n := 0
 	for key, w := range tx.writes {

@@ -4,6 +4,7 @@
 package embedded
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -29,6 +31,11 @@ type Config struct {
 	// Listen are the host:port addresses at which clients reach it. Port 0
 	// takes any free one.
 	Listen []string
+	// Name and Peers make it a member of a cluster: Peers has the peer
+	// host:port of every member by name, its own among them. Default: it is
+	// alone.
+	Name  string
+	Peers map[string]string
 	// QuotaBytes bounds its store. Default: 2 GiB, etcd's own.
 	QuotaBytes int64
 }
@@ -95,7 +102,7 @@ func config(cfg Config) (*embed.Config, error) {
 	ec.Dir = cfg.DataDir
 	// What matters is told by errors; etcd calls its own end an error, too.
 	ec.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
-	ec.Name = "pgpatron"
+	ec.Name = cmp.Or(cfg.Name, "pgpatron")
 	ec.QuotaBackendBytes = cfg.QuotaBytes
 	ec.AutoCompactionMode = embed.CompactorModePeriodic
 	ec.AutoCompactionRetention = "1h"
@@ -109,10 +116,22 @@ func config(cfg Config) (*embed.Config, error) {
 	}
 	ec.ListenClientUrls, ec.AdvertiseClientUrls = clients, clients
 	// A single member talks to no peer: any free port on loopback will do.
-	peer := url.URL{Scheme: "http", Host: "127.0.0.1:0"}
+	peer := url.URL{Scheme: "http", Host: cmp.Or(cfg.Peers[ec.Name], "127.0.0.1:0")}
 	ec.ListenPeerUrls, ec.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}
 	ec.InitialCluster = ec.InitialClusterFromName(ec.Name)
+	if len(cfg.Peers) > 0 {
+		ec.InitialCluster = initialCluster(cfg.Peers)
+	}
 	return ec, nil
+}
+
+// initialCluster spells the members as etcd wants them.
+func initialCluster(peers map[string]string) string {
+	var members []string
+	for name, addr := range peers {
+		members = append(members, name+"=http://"+addr)
+	}
+	return strings.Join(members, ",")
 }
 
 // bound returns the addresses of the listeners in the order of listen: etcd
