@@ -31,8 +31,7 @@ func (b *batch) get(s *store, key string) (KV, bool) {
 	if underAny(b.ranges, key) {
 		return KV{}, false
 	}
-	kv, ok := s.kvs[key]
-	return kv, ok
+	return s.get(key)
 }
 
 // Why a group is left to a later batch: there is no room, it goes better
@@ -98,10 +97,12 @@ func (b *batch) merge(s *store, tx *Tx) {
 	b.bytes += tx.bytes()
 	b.ranges = append(b.ranges, tx.ranges...)
 	for key := range tx.reads {
-		b.compares[key] = s.kvs[key].ModRevision
+		kv, _ := s.get(key)
+		b.compares[key] = kv.ModRevision
 	}
 	for key, w := range tx.writes {
-		b.compares[key] = s.kvs[key].ModRevision
+		kv, _ := s.get(key)
+		b.compares[key] = kv.ModRevision
 		b.writes[key] = w
 	}
 }

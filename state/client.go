@@ -13,6 +13,9 @@ import (
 	"google.golang.org/grpc/backoff"
 )
 
+// streamWindow is how many bytes etcd may send ahead of us on one stream.
+const streamWindow = 4 << 20
+
 // Dial returns a client of the etcd cluster at endpoints. It does not connect:
 // Check does.
 func Dial(endpoints []string) (*clientv3.Client, error) {
@@ -22,10 +25,16 @@ func Dial(endpoints []string) (*clientv3.Client, error) {
 		DialKeepAliveTime:    5 * time.Second,
 		DialKeepAliveTimeout: 3 * time.Second,
 		Logger:               zap.NewNop(),
-		DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
-			MinConnectTimeout: 3 * time.Second,
-		})},
+		DialOptions: []grpc.DialOption{
+			grpc.WithConnectParams(grpc.ConnectParams{
+				Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
+				MinConnectTimeout: 3 * time.Second,
+			}),
+			// Windows that gRPC sizes itself cost a ping for each message of a
+			// watch. These hold a page of a load.
+			grpc.WithInitialWindowSize(streamWindow),
+			grpc.WithInitialConnWindowSize(2 * streamWindow),
+		},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("etcd client for %s: %w", strings.Join(endpoints, ","), err)

@@ -50,7 +50,8 @@ func (c *commit) caughtUp(s *store) bool {
 // knows reports whether the picture has key as it was found, or newer. A key
 // that came or went later shows by its own revision or by the picture's.
 func (c *commit) knows(s *store, key string, found int64) bool {
-	have := s.kvs[key].ModRevision
+	kv, _ := s.get(key)
+	have := kv.ModRevision
 	switch {
 	case have == found, have > c.conflict.revision:
 		return true

@@ -20,7 +20,7 @@ var ErrFinished = errors.New("reactor finished")
 // ErrUnknownOutcome, it ended while a commit was under way.
 var ErrStopped = errors.New("engine stopped")
 
-// ErrObserver says that an engine without Reactor and session was asked to
+// ErrObserver says that an engine that only observes was asked to
 // commit something: it keeps no raw values to compute it from.
 var ErrObserver = errors.New("engine only observes")
 
@@ -47,9 +47,11 @@ type Tick struct {
 type EngineConfig struct {
 	Client *clientv3.Client
 	Schema *Schema
-	// Reactor may be nil. Without session, too, the engine only observes: it
-	// keeps no raw values and commits nothing.
+	// Reactor may be nil.
 	Reactor Reactor
+	// Observer says that the engine only looks: it keeps no raw values and
+	// commits nothing. Without Reactor and session it does so anyway.
+	Observer bool
 	// Name tells engines apart in logs and metrics.
 	Name string
 	// SessionTTL is how long the engine's leased keys outlive it. 0: no session.
@@ -86,7 +88,9 @@ func (cfg *EngineConfig) defaults() error {
 	return nil
 }
 
-func (cfg *EngineConfig) observes() bool { return cfg.Reactor == nil && cfg.SessionTTL == 0 }
+func (cfg *EngineConfig) observes() bool {
+	return cfg.Observer || cfg.Reactor == nil && cfg.SessionTTL == 0
+}
 
 // Engine keeps one consistent picture of etcd and commits changes to it. Make
 // it with NewEngine, then call Run once.
@@ -124,6 +128,7 @@ type Engine struct {
 	behindFrom time.Time
 	landing    []*pending
 	nextTick   time.Time
+	nextLook   time.Time
 	tickDue    bool
 	// finished: there will be no other Tick; unsaved is what its groups failed of.
 	finished bool

@@ -70,6 +70,7 @@ func await(t *testing.T, e *state.Engine, what string, cond func() bool) {
 }
 
 func TestEngineFollowsEtcd(t *testing.T) {
+	t.Parallel()
 	client := fixtures.Etcd(t)
 	put(t, client, "/service/a/leader", "n1")
 	schema := state.NewSchema()
@@ -92,6 +93,7 @@ func TestEngineFollowsEtcd(t *testing.T) {
 }
 
 func TestEngineLeavesOutWhatDoesNotDecode(t *testing.T) {
+	t.Parallel()
 	client := fixtures.Etcd(t)
 	put(t, client, "/routing/allocation/a", "not a number")
 	put(t, client, "/routing/allocation/b", "30001")
@@ -108,6 +110,7 @@ func TestEngineLeavesOutWhatDoesNotDecode(t *testing.T) {
 }
 
 func TestDoSeesItsOwnWritesInTheNextTick(t *testing.T) {
+	t.Parallel()
 	client := fixtures.Etcd(t)
 	schema := state.NewSchema()
 	ports := state.Register(schema, state.AllocationPattern, state.Integer)
@@ -134,6 +137,7 @@ func TestDoSeesItsOwnWritesInTheNextTick(t *testing.T) {
 
 // Eight engines add to one counter: no increment is lost, whatever conflicts.
 func TestGroupsOfManyEnginesSerialise(t *testing.T) {
+	t.Parallel()
 	client := fixtures.Etcd(t)
 	const engines, each = 8, 25
 	var wg sync.WaitGroup
@@ -176,6 +180,7 @@ func value(t *testing.T, client *clientv3.Client, key string) string {
 }
 
 func TestGroupSizes(t *testing.T) {
+	t.Parallel()
 	client := fixtures.Etcd(t)
 	schema := state.NewSchema()
 	ports := state.Register(schema, state.AllocationPattern, state.Integer)
@@ -209,6 +214,7 @@ func TestGroupSizes(t *testing.T) {
 
 // Groups that do not fit one transaction are applied in the next, exactly once.
 func TestGroupsThatOverflowABatchAreAppliedOnce(t *testing.T) {
+	t.Parallel()
 	client := fixtures.Etcd(t)
 	schema := state.NewSchema()
 	state.Register(schema, state.AllocationPattern, state.Integer)
@@ -256,6 +262,7 @@ func TestGroupsThatOverflowABatchAreAppliedOnce(t *testing.T) {
 }
 
 func TestSkipDropsItsGroupAlone(t *testing.T) {
+	t.Parallel()
 	client := fixtures.Etcd(t)
 	schema := state.NewSchema()
 	state.Register(schema, state.AllocationPattern, state.Integer)
@@ -278,6 +285,7 @@ func TestSkipDropsItsGroupAlone(t *testing.T) {
 // An engine that was cut off while etcd was compacted must notice what went
 // and what came meanwhile.
 func TestEngineResyncsAfterCompaction(t *testing.T) {
+	t.Parallel()
 	server := fixtures.EtcdServer(t)
 	client := server.Client()
 	link := fixtures.NewLink(t, server.Endpoints()[0])
@@ -310,6 +318,7 @@ func TestEngineResyncsAfterCompaction(t *testing.T) {
 
 // A commit whose reply is lost is settled: applied once, never twice.
 func TestLostRepliesCommitOnce(t *testing.T) {
+	t.Parallel()
 	server := fixtures.EtcdServer(t)
 	link := fixtures.NewLink(t, server.Endpoints()[0])
 	through, err := state.Dial([]string{link.Addr()})
@@ -336,6 +345,7 @@ func TestLostRepliesCommitOnce(t *testing.T) {
 }
 
 func TestSessionLossIsToldAndRepaired(t *testing.T) {
+	t.Parallel()
 	client := fixtures.Etcd(t)
 	schema := state.NewSchema()
 	routers := state.Register(schema, state.RouterPattern, state.Text)
@@ -365,6 +375,7 @@ func TestSessionLossIsToldAndRepaired(t *testing.T) {
 }
 
 func TestDeposedHolderCannotCommit(t *testing.T) {
+	t.Parallel()
 	client := fixtures.Etcd(t)
 	type candidate struct {
 		engine   *state.Engine
@@ -408,6 +419,7 @@ func TestDeposedHolderCannotCommit(t *testing.T) {
 }
 
 func TestFinishedReactorCommitsWhatIsPending(t *testing.T) {
+	t.Parallel()
 	client := fixtures.Etcd(t)
 	schema := state.NewSchema()
 	state.Register(schema, state.AllocationPattern, state.Integer)
@@ -429,6 +441,7 @@ func TestFinishedReactorCommitsWhatIsPending(t *testing.T) {
 }
 
 func TestReactorErrorEndsRun(t *testing.T) {
+	t.Parallel()
 	client := fixtures.Etcd(t)
 	schema := state.NewSchema()
 	state.Register(schema, state.AllocationPattern, state.Integer)

@@ -73,8 +73,11 @@ func (f *feed) putEvents(events []*clientv3.Event, revision int64, wanted func(s
 		}
 	}
 	f.pending.revision = revision
+	news := len(f.pending.events) > 0
 	f.mu.Unlock()
-	signal(f.news)
+	if news {
+		signal(f.news)
+	}
 }
 
 // follow loads everything, watches from the next revision, and begins again
@@ -117,7 +120,11 @@ func (e *Engine) load(ctx context.Context, feed *feed) (kvs []*mvccpb.KeyValue, 
 			if revision == 0 {
 				revision = resp.Header.Revision
 			}
-			kvs = append(kvs, resp.Kvs...)
+			for _, kv := range resp.Kvs {
+				if e.store.wants(string(kv.Key)) {
+					kvs = append(kvs, kv)
+				}
+			}
 			if !resp.More {
 				break
 			}
@@ -237,6 +244,6 @@ func (e *Engine) feedResponse(feed *feed, resp clientv3.WatchResponse, revision 
 		return revision
 	}
 	revision = resp.Events[len(resp.Events)-1].Kv.ModRevision
-	feed.putEvents(resp.Events, revision, e.store.watches)
+	feed.putEvents(resp.Events, revision, e.store.wants)
 	return revision
 }

@@ -22,7 +22,7 @@ import (
 )
 
 // runs is how often each property that needs an etcd is tried. For a long run
-// by hand: go test -run Property -runs 200 -rapid.checks 200 ./state
+// by hand: go test ./state -run Property -runs=100
 var runs = flag.Int("runs", 2, "runs of each property test against etcd")
 
 // TestMain keeps rapid from shrinking what failed: each try is a run against a

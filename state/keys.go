@@ -51,6 +51,15 @@ func unsegment(segment string) (string, error) {
 	return url.PathUnescape(segment)
 }
 
+// isSegment reports whether Segment can have made segment.
+func isSegment(segment string) bool {
+	if !strings.Contains(segment, "%") {
+		return true
+	}
+	_, err := unsegment(segment)
+	return err == nil
+}
+
 // fill puts params, escaped, into the pattern's braces from left to right.
 func fill(pattern string, params ...string) string {
 	var b strings.Builder

@@ -40,11 +40,15 @@ func (e *Engine) loop(ctx context.Context, running *sync.WaitGroup) error {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
-		timer.Reset(e.pause())
+		news, pause := feed.news, e.pause()
+		if rest := e.rest(); rest > 0 {
+			news, pause = nil, min(pause, rest)
+		}
+		timer.Reset(pause)
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-feed.news:
+		case <-news:
 			e.absorb(feed)
 		case lease := <-e.leases:
 			e.lease, e.tickDue, e.nextTick = lease, true, time.Now()
@@ -62,6 +66,19 @@ func (e *Engine) loop(ctx context.Context, running *sync.WaitGroup) error {
 			return nil
 		}
 	}
+}
+
+// lookInterval is how long news may wait in the feed for more: on a busy etcd a
+// look at each event by itself costs more than taking it in.
+const lookInterval = time.Millisecond
+
+// rest is how long the loop leaves news in the feed, if positive: not while
+// anybody waits for a commit to show up in the picture.
+func (e *Engine) rest() time.Duration {
+	if e.inflight != nil || e.behind != nil {
+		return 0
+	}
+	return time.Until(e.nextLook)
 }
 
 // pause is how long the loop may sleep when nothing comes in.
@@ -84,6 +101,7 @@ func (e *Engine) pause() time.Duration {
 
 // absorb takes the feed's news into the picture.
 func (e *Engine) absorb(feed *feed) {
+	e.nextLook = time.Now().Add(lookInterval)
 	news := feed.take()
 	e.mu.Lock()
 	if news.full {
@@ -158,10 +176,14 @@ func (e *Engine) tick(ctx context.Context) error {
 	began := time.Now()
 	e.tickDue = false
 	e.nextTick = began.Add(e.cfg.TickInterval)
+	e.nextLook = began.Add(lookInterval) // so that news and Tick come together
 	var groups []Group
 	var err error
 	if e.cfg.Reactor != nil {
 		groups, err = e.cfg.Reactor.Tick(ctx, Tick{Revision: e.store.revision, Lease: e.lease})
+	}
+	if len(groups) > 0 && e.cfg.observes() {
+		groups, err = nil, errors.Join(err, ErrObserver)
 	}
 	e.mu.Lock()
 	e.store.settle()

@@ -188,7 +188,7 @@ func (l *lookout) steer(t *testing.T, client *clientv3.Client, kind string) {
 	schema := state.NewSchema()
 	allocations := state.Register(schema, state.AllocationPattern, state.Integer)
 	leaders, members := patroni.Leaders(schema), patroni.Members(schema)
-	cfg := state.EngineConfig{Client: client, Schema: schema}
+	cfg := state.EngineConfig{Client: client, Schema: schema, Observer: kind == observer}
 	if kind == router {
 		state.Register(schema, state.RouterPattern, state.Text)
 		state.Register(schema, state.UnboundPattern, state.Text)

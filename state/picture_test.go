@@ -46,6 +46,7 @@ func writeForever(t *testing.T, client *clientv3.Client) (stop func()) {
 // Engines that start, are cut off and are compacted away while writes never
 // stop: every Tick of each shows etcd at exactly one revision.
 func TestEveryTickSeesOneRevision(t *testing.T) {
+	t.Parallel()
 	server := fixtures.EtcdServer(t)
 	client := server.Client()
 	h := record(t, client)
@@ -88,6 +89,7 @@ func TestEveryTickSeesOneRevision(t *testing.T) {
 
 // A slow Tick does not stop the watch, and what came meanwhile costs one Tick.
 func TestABurstCostsOneTick(t *testing.T) {
+	t.Parallel()
 	client := fixtures.Etcd(t)
 	schema := state.NewSchema()
 	ports := state.Register(schema, state.AllocationPattern, state.Integer)
@@ -122,6 +124,7 @@ func TestABurstCostsOneTick(t *testing.T) {
 }
 
 func TestTicksAreLimited(t *testing.T) {
+	t.Parallel()
 	client := fixtures.Etcd(t)
 	w, r := newWatcher(t), prometheus.NewRegistry()
 	run(t, state.EngineConfig{Client: client, Schema: w.schema, Reactor: w, Registerer: r, TickInterval: 50 * time.Millisecond})
@@ -137,6 +140,7 @@ func TestTicksAreLimited(t *testing.T) {
 // An idle engine writes nothing and does not tick, whatever its reactor would
 // like: groups that change nothing are no reason to look again.
 func TestIdleEngineCostsNothing(t *testing.T) {
+	t.Parallel()
 	client := fixtures.Etcd(t)
 	put(t, client, state.AllocationKey("a"), "1")
 	schema := state.NewSchema()
@@ -164,6 +168,7 @@ func TestIdleEngineCostsNothing(t *testing.T) {
 // Whoever only observes keeps no values but the decoded ones, and can not be
 // asked to write.
 func TestObserverRefusesToCommit(t *testing.T) {
+	t.Parallel()
 	client := fixtures.Etcd(t)
 	w := newWatcher(t)
 	e := run(t, state.EngineConfig{Client: client, Schema: w.schema})
@@ -173,6 +178,7 @@ func TestObserverRefusesToCommit(t *testing.T) {
 }
 
 func TestAwaitLooksAtNoPictureBeforeTheFirst(t *testing.T) {
+	t.Parallel()
 	client := fixtures.Etcd(t)
 	put(t, client, state.LeaderKey("a"), "n1")
 	w := newWatcher(t)

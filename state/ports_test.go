@@ -56,6 +56,7 @@ func (a allocator) must(id string) int {
 }
 
 func TestAllocateIsPermanentAndUnique(t *testing.T) {
+	t.Parallel()
 	client := fixtures.Etcd(t)
 	a := newAllocator(t, client, state.Ports{First: 30000, Last: 30999})
 	if first, again := a.must("a"), a.must("a"); first != 30000 || again != first {
@@ -73,6 +74,7 @@ func TestAllocateIsPermanentAndUnique(t *testing.T) {
 }
 
 func TestReservedPortIsSkipped(t *testing.T) {
+	t.Parallel()
 	client := fixtures.Etcd(t)
 	put(t, client, state.PortKey(30000), "reserved: in use")
 	a := newAllocator(t, client, state.Ports{First: 30000, Last: 30999})
@@ -82,6 +84,7 @@ func TestReservedPortIsSkipped(t *testing.T) {
 }
 
 func TestLostNextPortIsRebuilt(t *testing.T) {
+	t.Parallel()
 	client := fixtures.Etcd(t)
 	a := newAllocator(t, client, state.Ports{First: 30000, Last: 30999})
 	for i := range 5 {
@@ -97,6 +100,7 @@ func TestLostNextPortIsRebuilt(t *testing.T) {
 }
 
 func TestEndOfTheRange(t *testing.T) {
+	t.Parallel()
 	client := fixtures.Etcd(t)
 	a := newAllocator(t, client, state.Ports{First: 30000, Last: 30002})
 	for i := range 3 {
@@ -114,6 +118,7 @@ func TestEndOfTheRange(t *testing.T) {
 
 // 64 callers in 8 processes: every id gets one port, no port two ids.
 func TestAllocationUnderContention(t *testing.T) {
+	t.Parallel()
 	client := fixtures.Etcd(t)
 	ports := state.Ports{First: 30000, Last: 30999}
 	const processes, callers, each = 8, 8, 4
@@ -154,6 +159,7 @@ func TestAllocationUnderContention(t *testing.T) {
 }
 
 func TestParsePorts(t *testing.T) {
+	t.Parallel()
 	for text, ok := range map[string]bool{
 		"30000-30999": true, "1-1": true,
 		"": false, "30000": false, "0-10": false, "10-5": false, "1-65536": false, "a-b": false,

@@ -17,12 +17,26 @@ type KV struct {
 	Lease          clientv3.LeaseID
 }
 
+// record is one key of the picture, and where it stands in tables.
+type record struct {
+	KV
+	places []place
+}
+
+// place is where a key stands in a Table of any type.
+type place interface {
+	// put takes in the key's new value, or leaves the key out and says why.
+	put(kv KV) error
+	// remove takes the key out: it is gone.
+	remove()
+}
+
 // store is the engine's picture of the watched prefixes: etcd's contents at
 // exactly one revision. The engine's loop alone changes it.
 type store struct {
 	schema   *Schema
 	prefixes []string
-	kvs      map[string]KV
+	records  map[string]*record
 	revision int64
 	// observer drops raw values once they are decoded: nobody writes.
 	observer bool
@@ -34,7 +48,7 @@ func newStore(schema *Schema, observer bool, report func(string, error)) *store 
 	return &store{
 		schema:   schema,
 		prefixes: disjoint(schema.prefixes),
-		kvs:      map[string]KV{},
+		records:  map[string]*record{},
 		observer: observer,
 		report:   report,
 	}
@@ -53,6 +67,15 @@ func disjoint(prefixes []string) []string {
 	return out
 }
 
+// wants reports whether the picture takes in a key under the watched prefixes.
+// An observer, in which no group can ask for it, leaves out what no table wants.
+func (s *store) wants(key string) bool {
+	if s.observer {
+		return slices.ContainsFunc(s.schema.tables, func(t table) bool { return t.matches(key) })
+	}
+	return s.watches(key)
+}
+
 // watches reports whether key lies under a watched prefix.
 func (s *store) watches(key string) bool {
 	i, found := slices.BinarySearch(s.prefixes, key)
@@ -66,37 +89,54 @@ func (s *store) span() (begin, end string) {
 	return first, clientv3.GetPrefixRangeEnd(last)
 }
 
+// get returns a key as the picture has it.
+func (s *store) get(key string) (KV, bool) {
+	if r, ok := s.records[key]; ok {
+		return r.KV, true
+	}
+	return KV{}, false
+}
+
 // put takes in one key's new value; older ones than what it has are ignored.
 func (s *store) put(kv *mvccpb.KeyValue) {
-	key := string(kv.Key)
-	if s.kvs[key].ModRevision >= kv.ModRevision {
+	r, ok := s.records[string(kv.Key)]
+	if !ok {
+		r = s.add(string(kv.Key))
+	}
+	if r.ModRevision >= kv.ModRevision {
 		return
 	}
-	entry := KV{Value: kv.Value, ModRevision: kv.ModRevision, CreateRevision: kv.CreateRevision, Lease: clientv3.LeaseID(kv.Lease)}
-	for _, t := range s.schema.tables {
-		params, ok := t.match(key)
-		if !ok {
-			continue
-		}
-		if err := t.put(key, params, entry); err != nil {
-			s.report(key, err)
+	r.KV = KV{Value: kv.Value, ModRevision: kv.ModRevision, CreateRevision: kv.CreateRevision, Lease: clientv3.LeaseID(kv.Lease)}
+	for _, p := range r.places {
+		if err := p.put(r.KV); err != nil {
+			s.report(string(kv.Key), err)
 		}
 	}
 	if s.observer {
-		entry.Value = nil
+		r.Value = nil
 	}
-	s.kvs[key] = entry
+}
+
+// add makes a new key's record.
+func (s *store) add(key string) *record {
+	r := &record{}
+	for _, t := range s.schema.tables {
+		if t.matches(key) {
+			r.places = append(r.places, t.place(key))
+		}
+	}
+	s.records[key] = r
+	return r
 }
 
 func (s *store) remove(key string, revision int64) {
-	if old, ok := s.kvs[key]; !ok || old.ModRevision > revision {
+	r, ok := s.records[key]
+	if !ok || r.ModRevision > revision {
 		return
 	}
-	delete(s.kvs, key)
-	for _, t := range s.schema.tables {
-		if params, ok := t.match(key); ok {
-			t.remove(key, params)
-		}
+	delete(s.records, key)
+	for _, p := range r.places {
+		p.remove()
 	}
 }
 
@@ -115,17 +155,25 @@ func (s *store) apply(events map[string]*clientv3.Event, revision int64) {
 // replace takes in the whole contents at one revision: what differs is put,
 // what is missing is removed, as if the events that were lost had come.
 func (s *store) replace(kvs []*mvccpb.KeyValue, revision int64) {
+	for _, kv := range kvs {
+		s.put(kv)
+	}
+	if len(s.records) > len(kvs) {
+		s.removeAllBut(kvs, revision)
+	}
+	s.revision = max(s.revision, revision)
+}
+
+func (s *store) removeAllBut(kvs []*mvccpb.KeyValue, revision int64) {
 	present := make(map[string]struct{}, len(kvs))
 	for _, kv := range kvs {
 		present[string(kv.Key)] = struct{}{}
-		s.put(kv)
 	}
-	for key := range s.kvs {
+	for key := range s.records {
 		if _, ok := present[key]; !ok {
 			s.remove(key, revision)
 		}
 	}
-	s.revision = max(s.revision, revision)
 }
 
 // changed reports whether a table changed since the last settle.

@@ -2,7 +2,6 @@ package state
 
 import (
 	"encoding/json"
-	"fmt"
 	"iter"
 	"strconv"
 	"strings"
@@ -26,9 +25,8 @@ func (s *Schema) Watch(prefix string) { s.prefixes = append(s.prefixes, prefix) 
 
 // table is what the engine needs of a Table of any type.
 type table interface {
-	match(key string) ([]string, bool)
-	put(key string, params []string, kv KV) error
-	remove(key string, params []string)
+	matches(key string) bool
+	place(key string) place
 	settle()
 	changed() bool
 }
@@ -50,11 +48,11 @@ type Entry[T any] struct {
 type Table[T any] struct {
 	pattern []string
 	decode  func([]byte) (T, error)
-	entries map[string]Entry[T]
-	// groups holds the keys under one first parameter, for patterns with more
+	rows    map[string]*row[T]
+	// groups holds the rows under one first parameter, for patterns with more
 	// than one.
-	groups  map[string]map[string]struct{}
-	touched map[string][]string
+	groups  map[string][]*row[T]
+	touched []*row[T]
 }
 
 // Register adds a table of all keys that match pattern, such as
@@ -64,11 +62,10 @@ func Register[T any](s *Schema, pattern string, decode func([]byte) (T, error)) 
 	t := &Table[T]{
 		pattern: strings.Split(pattern, "/"),
 		decode:  decode,
-		entries: map[string]Entry[T]{},
-		touched: map[string][]string{},
+		rows:    map[string]*row[T]{},
 	}
 	if strings.Count(pattern, "{") > 1 {
-		t.groups = map[string]map[string]struct{}{}
+		t.groups = map[string][]*row[T]{}
 	}
 	s.tables = append(s.tables, t)
 	prefix, _, _ := strings.Cut(pattern, "{")
@@ -91,18 +88,21 @@ func JSON[T any](b []byte) (T, error) {
 
 // Get returns the entry of these parameters, in the pattern's order.
 func (t *Table[T]) Get(params ...string) (Entry[T], bool) {
-	e, ok := t.entries[t.key(params)]
-	return e, ok
+	var buf [128]byte // most keys fit: looking one up allocates nothing
+	if r, ok := t.rows[string(t.appendKey(buf[:0], params))]; ok {
+		return r.entry, true
+	}
+	return Entry[T]{}, false
 }
 
 // Len returns how many entries the table holds.
-func (t *Table[T]) Len() int { return len(t.entries) }
+func (t *Table[T]) Len() int { return len(t.rows) }
 
 // All ranges over the entries in no order.
 func (t *Table[T]) All() iter.Seq[Entry[T]] {
 	return func(yield func(Entry[T]) bool) {
-		for _, e := range t.entries {
-			if !yield(e) {
+		for _, r := range t.rows {
+			if !yield(r.entry) {
 				return
 			}
 		}
@@ -118,8 +118,8 @@ func (t *Table[T]) Under(first string) iter.Seq[Entry[T]] {
 			}
 			return
 		}
-		for key := range t.groups[first] {
-			if !yield(t.entries[key]) {
+		for _, r := range t.groups[first] {
+			if !yield(r.entry) {
 				return
 			}
 		}
@@ -130,98 +130,73 @@ func (t *Table[T]) Under(first string) iter.Seq[Entry[T]] {
 // Tick: after a load, of everything that the load changed.
 func (t *Table[T]) Changed() iter.Seq[[]string] {
 	return func(yield func([]string) bool) {
-		for _, params := range t.touched {
-			if !yield(params) {
+		for _, r := range t.touched {
+			if !yield(r.entry.Params) {
 				return
 			}
 		}
 	}
 }
 
-// key spells the key of these parameters.
-func (t *Table[T]) key(params []string) string {
-	var b strings.Builder
+// appendKey spells the key of these parameters.
+func (t *Table[T]) appendKey(key []byte, params []string) []byte {
 	next := 0
 	for i, segment := range t.pattern {
 		if i > 0 {
-			b.WriteByte('/')
+			key = append(key, '/')
 		}
 		if isParam(segment) && next < len(params) {
 			segment = Segment(params[next])
 			next++
 		}
-		b.WriteString(segment)
+		key = append(key, segment...)
 	}
-	return b.String()
+	return key
 }
 
 func isParam(segment string) bool { return strings.HasPrefix(segment, "{") }
 
-// match returns the parameters of a key of this table's pattern.
-func (t *Table[T]) match(key string) ([]string, bool) {
-	if strings.Count(key, "/") != len(t.pattern)-1 {
-		return nil, false
+// matches reports whether key is of this table's pattern. It is asked of every
+// key that comes in, and allocates nothing.
+func (t *Table[T]) matches(key string) bool {
+	for i, want := range t.pattern {
+		segment, rest, more := strings.Cut(key, "/")
+		if last := i == len(t.pattern)-1; more == last {
+			return false
+		}
+		if isParam(want) && !isSegment(segment) || !isParam(want) && segment != want {
+			return false
+		}
+		key = rest
 	}
+	return true
+}
+
+// params returns the parameters of a key that matches.
+func (t *Table[T]) params(key string) []string {
 	var params []string
-	rest := key
 	for _, want := range t.pattern {
 		var segment string
-		segment, rest, _ = strings.Cut(rest, "/")
-		if !isParam(want) {
-			if segment != want {
-				return nil, false
-			}
-			continue
+		segment, key, _ = strings.Cut(key, "/")
+		if isParam(want) {
+			param, _ := unsegment(segment)
+			params = append(params, param)
 		}
-		param, err := unsegment(segment)
-		if err != nil {
-			return nil, false
-		}
-		params = append(params, param)
 	}
-	return params, true
+	return params
 }
 
-func (t *Table[T]) put(key string, params []string, kv KV) error {
-	t.touched[key] = params
-	value, err := t.decode(kv.Value)
-	if err != nil {
-		t.drop(key, params)
-		return fmt.Errorf("decoding the value of %s: %w", key, err)
-	}
-	t.entries[key] = Entry[T]{
-		Params: params, Value: value,
-		ModRevision: kv.ModRevision, CreateRevision: kv.CreateRevision, Lease: kv.Lease,
-	}
-	if t.groups != nil {
-		group := t.groups[params[0]]
-		if group == nil {
-			group = map[string]struct{}{}
-			t.groups[params[0]] = group
-		}
-		group[key] = struct{}{}
-	}
-	return nil
-}
-
-func (t *Table[T]) remove(key string, params []string) {
-	t.touched[key] = params
-	t.drop(key, params)
-}
-
-func (t *Table[T]) drop(key string, params []string) {
-	delete(t.entries, key)
-	if t.groups == nil {
-		return
-	}
-	group := t.groups[params[0]]
-	delete(group, key)
-	if len(group) == 0 {
-		delete(t.groups, params[0])
-	}
+// place returns the place of a key that matches and is new to the picture.
+func (t *Table[T]) place(key string) place {
+	return &row[T]{table: t, key: key, entry: Entry[T]{Params: t.params(key)}}
 }
 
 func (t *Table[T]) changed() bool { return len(t.touched) > 0 }
 
 // settle forgets what changed: the Tick that saw it is over.
-func (t *Table[T]) settle() { clear(t.touched) }
+func (t *Table[T]) settle() {
+	for _, r := range t.touched {
+		r.touched = false
+	}
+	t.touched = nil
+}
