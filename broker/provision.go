@@ -150,9 +150,7 @@ func (b *Broker) newCluster(in state.Instance, plan Plan, params provisionParame
 		RESTCredentials:        login(restUser),
 		Database:               databaseName,
 		Synchronous:            params.Synchronous,
-		Image:                  b.cfg.Image,
-		MemoryMB:               plan.MemoryMB,
-		MilliCPU:               plan.MilliCPU,
+		NodeSpec:               state.NodeSpec{Image: b.cfg.Image, MemoryMB: plan.MemoryMB, MilliCPU: plan.MilliCPU},
 	}
 }
 

@@ -106,7 +106,8 @@ func cluster(id string, nodes ...string) state.Cluster {
 		return state.Credentials{Username: name, Password: state.Secret("secret-of-" + name)}
 	}
 	c := state.Cluster{
-		InstanceID: id, Version: state.RecordVersion, Image: testImage, Database: "app", MemoryMB: 512, MilliCPU: 1000,
+		InstanceID: id, Version: state.RecordVersion, Database: "app",
+		NodeSpec: state.NodeSpec{Image: testImage, MemoryMB: 512, MilliCPU: 1000},
 		AdminCredentials: login("admin"), SuperuserCredentials: login("postgres"), AppCredentials: login("app_owner"),
 		ReplicationCredentials: login("replicator"), RESTCredentials: login("patroni"),
 	}

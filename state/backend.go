@@ -1,11 +1,16 @@
 package state
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Backend is a host that runs nodes, as its registrar registers it.
 type Backend struct {
 	ID       string `json:"id"`
 	Hostname string `json:"hostname"`
+	// Zone names what the backend may fail together with. Empty: nothing is known.
+	Zone string `json:"zone,omitempty"`
 	// PID is the registrar's process.
 	PID int `json:"pid"`
 	// DockerVersion is the version of the host's Docker Engine; empty while the
@@ -16,6 +21,13 @@ type Backend struct {
 
 // Healthy reports whether the backend can be given nodes.
 func (b Backend) Healthy() bool { return b.DockerVersion != "" }
+
+// Disabled is the word by which an operator switches something off.
+const Disabled = "DISABLED"
+
+// IsDisabled reports whether the value of a switch says that it is off. Case and
+// blanks around it do not matter; anything else is on.
+func IsDisabled(value string) bool { return strings.EqualFold(strings.TrimSpace(value), Disabled) }
 
 // Phase is how far a registrar is with one node.
 type Phase string
@@ -38,6 +50,8 @@ type NodeStatus struct {
 	InstanceID string `json:"instance_id"`
 	BackendID  string `json:"backend_id"`
 	Phase      Phase  `json:"phase"`
+	// Spec is the Digest of what the container was made from, while there is one.
+	Spec string `json:"spec,omitempty"`
 	// Details tells why, in words for an operator. Never a secret.
 	Details string `json:"details,omitempty"`
 }

@@ -1,5 +1,7 @@
 package state
 
+import "fmt"
+
 // Cluster is the record of the PostgreSQL servers that serve one instance. The
 // JSON names up to Nodes are published: other tools read them. They may gain
 // neighbours, never change.
@@ -26,11 +28,32 @@ type Cluster struct {
 	// Synchronous says that the leader acknowledges a write only when a
 	// standby has it.
 	Synchronous bool `json:"synchronous"`
-	// Image is the container image of every node, with its tag.
+	// NodeSpec is what new nodes are made from.
+	NodeSpec
+	// ReadOnlyPort is the public port of the replicas, 0 if there is none.
+	ReadOnlyPort int `json:"readonly_port,omitempty"`
+	// Extensions are those that the user may use, by name, in order.
+	Extensions []string `json:"extensions,omitempty"`
+	// Settings are the PostgreSQL settings that the user asked for, by name.
+	Settings map[string]string `json:"settings,omitempty"`
+}
+
+// NodeSpec is what a node's container is made from. Two that are equal make
+// containers that need not be told apart.
+type NodeSpec struct {
+	// Image is the container image, with its tag.
 	Image string `json:"image"`
-	// MemoryMB and CPUs limit each node. CPUs are counted in thousandths.
+	// MemoryMB and MilliCPU limit the container: MiB, and thousandths of a core.
 	MemoryMB int `json:"memory_mb"`
 	MilliCPU int `json:"milli_cpu"`
+	// Restarts is counted up to have the container stopped cleanly and made anew.
+	Restarts int `json:"restarts,omitempty"`
+}
+
+// Digest names the spec in a label and in a NodeStatus: equal specs have equal
+// digests.
+func (s NodeSpec) Digest() string {
+	return fmt.Sprintf("%s/%d/%d/%d", s.Image, s.MemoryMB, s.MilliCPU, s.Restarts)
 }
 
 // RecordVersion is the layout of the records that this program writes.
@@ -42,6 +65,10 @@ type Node struct {
 	BackendID string `json:"backend_id"`
 	PlanID    string `json:"plan_id"`
 	ServiceID string `json:"service_id"`
+	// Spec is what the node's container is made from, if that is not the
+	// cluster's NodeSpec. The registrar replaces a container that was made from
+	// anything else; the volume stays.
+	Spec *NodeSpec `json:"spec,omitempty"`
 	// Removed asks the backend's registrar to delete the container and its
 	// volume. The node stays in the record until the registrar has said that
 	// both are gone.
@@ -50,6 +77,14 @@ type Node struct {
 
 // Container returns the name of the node's container and of its volume.
 func (n Node) Container() string { return "cf-" + n.NodeID }
+
+// SpecOf returns what the container of one of the cluster's nodes is made from.
+func (c Cluster) SpecOf(n Node) NodeSpec {
+	if n.Spec != nil {
+		return *n.Spec
+	}
+	return c.NodeSpec
+}
 
 // Node returns the cluster's node of that id.
 func (c Cluster) Node(id string) (Node, bool) {

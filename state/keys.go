@@ -17,12 +17,15 @@ const (
 	InitializePattern = "/service/{id}/initialize"
 	NextPortPattern   = "/routing/nextport"
 	AllocationPattern = "/routing/allocation/{id}"
+	ReadOnlyPattern   = "/routing/readonly/{id}"
 	PortPattern       = "/routing/ports/{port}"
 	UnboundPattern    = "/routing/unbound/{port}/{router}"
 	InstancePattern   = "/serviceinstance/{id}"
 	BindingPattern    = "/serviceinstance/{id}/bindings/{binding}"
 	RouterPattern     = "/state/instances/{router}"
 	BackendPattern    = "/registry/nodes/{backend}"
+	// CordonPattern is of the switches of whole backends.
+	CordonPattern     = "/state/backends/{backend}"
 	NodeStatusPattern = "/registry/instances/{node}"
 	SitePattern       = "/site"
 	ElectionPattern   = "/election/{name}"
@@ -95,6 +98,9 @@ func NextPortKey() string { return NextPortPattern }
 // AllocationKey holds the public port of an instance, decimal.
 func AllocationKey(id string) string { return fill(AllocationPattern, id) }
 
+// ReadOnlyKey holds the public port of an instance's replicas, decimal.
+func ReadOnlyKey(id string) string { return fill(ReadOnlyPattern, id) }
+
 // PortKey names the instance that holds a public port, or why it is reserved.
 func PortKey(port int) string { return fill(PortPattern, strconv.Itoa(port)) }
 
@@ -116,6 +122,10 @@ func RouterKey(ip string, pid int) string {
 
 // BackendKey registers a host that runs nodes: a Backend. Leased.
 func BackendKey(backend string) string { return fill(BackendPattern, backend) }
+
+// CordonKey is the switch of a backend: Disabled means no new nodes and no reads
+// there.
+func CordonKey(backend string) string { return fill(CordonPattern, backend) }
 
 // NodeStatusKey tells how far a registrar is with one node: a NodeStatus. Leased.
 func NodeStatusKey(node string) string { return fill(NodeStatusPattern, node) }

@@ -39,7 +39,18 @@ func (p Ports) Contains(port int) bool { return p.First <= port && port <= p.Las
 // held or reserved is skipped; those that came free are used again only when
 // the end of the range has been reached, the lowest first.
 func (p Ports) Allocate(tx *Tx, id string) (int, error) {
-	port, ok, err := Load(tx, AllocationKey(id), Integer)
+	return p.allocate(tx, AllocationKey(id), id)
+}
+
+// AllocateReadOnly gives the instance id a public port for its replicas, as
+// Allocate does for its leader.
+func (p Ports) AllocateReadOnly(tx *Tx, id string) (int, error) {
+	return p.allocate(tx, ReadOnlyKey(id), id)
+}
+
+// allocate gives id a port and notes it at key.
+func (p Ports) allocate(tx *Tx, key, id string) (int, error) {
+	port, ok, err := Load(tx, key, Integer)
 	if err != nil || ok {
 		return port, err
 	}
@@ -56,7 +67,7 @@ func (p Ports) Allocate(tx *Tx, id string) (int, error) {
 	}
 	tx.Get(PortKey(port))
 	tx.Put(NextPortKey(), strconv.AppendInt(nil, int64(max(next, port+1)), 10))
-	tx.Put(AllocationKey(id), strconv.AppendInt(nil, int64(port), 10))
+	tx.Put(key, strconv.AppendInt(nil, int64(port), 10))
 	tx.Put(PortKey(port), []byte(id))
 	return port, nil
 }
@@ -86,13 +97,17 @@ func (p Ports) free(tx *Tx, first, last int) int {
 	return 0
 }
 
-// Release takes the public port of instance id back, inside the caller's group.
+// Release takes the public ports of instance id back, inside the caller's group.
 func (p Ports) Release(tx *Tx, id string) error {
-	port, ok, err := Load(tx, AllocationKey(id), Integer)
+	return errors.Join(release(tx, AllocationKey(id), id), release(tx, ReadOnlyKey(id), id))
+}
+
+func release(tx *Tx, key, id string) error {
+	port, ok, err := Load(tx, key, Integer)
 	if err != nil || !ok {
 		return err
 	}
-	tx.Delete(AllocationKey(id))
+	tx.Delete(key)
 	if holder, ok := tx.Get(PortKey(port)); ok && string(holder.Value) == id {
 		tx.Delete(PortKey(port))
 	}

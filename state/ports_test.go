@@ -73,6 +73,33 @@ func TestAllocateIsPermanentAndUnique(t *testing.T) {
 	}
 }
 
+// TestReadOnlyPorts: the port of the replicas is another than the leader's, as
+// permanent, and comes free with it.
+func TestReadOnlyPorts(t *testing.T) {
+	t.Parallel()
+	a := newAllocator(t, fixtures.Etcd(t), state.Ports{First: 30000, Last: 30001})
+	main := a.must("a")
+	var readOnly [2]int
+	for i := range readOnly {
+		err := a.engine.Do(t.Context(), state.Group{Name: "allocate", Apply: func(tx *state.Tx) (err error) {
+			readOnly[i], err = a.ports.AllocateReadOnly(tx, "a")
+			return err
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if readOnly[0] != readOnly[1] || readOnly[0] == main {
+		t.Fatalf("main port %d, read-only ports %v", main, readOnly)
+	}
+	if _, err := a.allocate("b"); !errors.Is(err, state.ErrNoPort) {
+		t.Fatalf("third port of two: %v", err)
+	}
+	a.release("a")
+	a.must("b")
+	a.must("c")
+}
+
 func TestReservedPortIsSkipped(t *testing.T) {
 	t.Parallel()
 	client := fixtures.Etcd(t)
