@@ -26,7 +26,7 @@ func TestLifeCycle(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := bound.Credentials
-	if got, ok := s.database.login("i1", c.Username); !ok || got.Reveal() != c.Password {
+	if got, ok := s.database.login("i1", c.Username); !ok || got.Password.Reveal() != c.Password {
 		t.Errorf("the database has no login of the binding's name and password")
 	}
 	u, err := url.Parse(c.URI)

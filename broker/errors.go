@@ -44,6 +44,9 @@ func (b *Broker) translate(ctx context.Context, doing string, err error) error {
 	if errors.Is(err, state.ErrNoPort) {
 		return badRequest("%s", err.Error())
 	}
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return answer(http.StatusServiceUnavailable, "", "%s was given up by the client", doing)
+	}
 	number := uuid.NewString()
 	b.log.ErrorContext(ctx, "request failed", "doing", doing, "number", number, "err", err)
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, state.ErrStopped) {

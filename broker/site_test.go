@@ -29,7 +29,7 @@ const (
 // database is a Database in memory: it keeps the logins of each instance.
 type database struct {
 	mu     sync.Mutex
-	logins map[string]map[string]state.Secret
+	logins map[string]map[string]broker.Login
 	down   bool
 	proved int
 }
@@ -38,12 +38,12 @@ func (d *database) ProveWrite(context.Context, state.Cluster) error {
 	return d.with(func() { d.proved++ })
 }
 
-func (d *database) CreateLogin(_ context.Context, c state.Cluster, login state.Credentials) error {
+func (d *database) CreateLogin(_ context.Context, c state.Cluster, login broker.Login) error {
 	return d.with(func() {
 		if d.logins[c.InstanceID] == nil {
-			d.logins[c.InstanceID] = map[string]state.Secret{}
+			d.logins[c.InstanceID] = map[string]broker.Login{}
 		}
-		d.logins[c.InstanceID][login.Username] = login.Password
+		d.logins[c.InstanceID][login.Username] = login
 	})
 }
 
@@ -67,11 +67,11 @@ func (d *database) setDown(down bool) {
 	d.down = down
 }
 
-func (d *database) login(instance, role string) (state.Secret, bool) {
+func (d *database) login(instance, role string) (broker.Login, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	password, ok := d.logins[instance][role]
-	return password, ok
+	login, ok := d.logins[instance][role]
+	return login, ok
 }
 
 // site is a broker under test with all that is around it.
@@ -92,7 +92,7 @@ type site struct {
 // newSite starts a broker on an etcd of its own with these backends.
 func newSite(t *testing.T, backends ...string) *site {
 	t.Helper()
-	s := &site{t: t, client: fixtures.Etcd(t), database: &database{logins: map[string]map[string]state.Secret{}}}
+	s := &site{t: t, client: fixtures.Etcd(t), database: &database{logins: map[string]map[string]broker.Login{}}}
 	s.nodes = fixtures.RunNodes(t, s.client, backends...)
 	s.config = broker.Config{
 		Listen: "127.0.0.1:0", Username: "cf", Password: "secret", RouterHost: "db.example",
