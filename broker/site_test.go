@@ -76,7 +76,7 @@ func (d *database) login(instance, role string) (broker.Login, bool) {
 
 // site is a broker under test with all that is around it.
 type site struct {
-	t        *testing.T
+	t        testing.TB
 	client   *clientv3.Client
 	nodes    *fixtures.Nodes
 	database *database
@@ -90,8 +90,11 @@ type site struct {
 }
 
 // newSite starts a broker on an etcd of its own with these backends.
-func newSite(t *testing.T, backends ...string) *site {
+func newSite(t testing.TB, backends ...string) *site {
 	t.Helper()
+	if t, ok := t.(*testing.T); ok {
+		t.Parallel()
+	}
 	s := &site{t: t, client: fixtures.Etcd(t), database: &database{logins: map[string]map[string]broker.Login{}}}
 	s.nodes = fixtures.RunNodes(t, s.client, backends...)
 	s.config = broker.Config{
@@ -169,7 +172,7 @@ type reply struct {
 	body   string
 }
 
-func (r reply) field(t *testing.T, name string) string {
+func (r reply) field(t testing.TB, name string) string {
 	t.Helper()
 	var fields map[string]any
 	if err := json.Unmarshal([]byte(r.body), &fields); err != nil {
