@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -290,4 +291,79 @@ func (s *site) keys() []string {
 		}
 	}
 	return keys
+}
+
+// begin sends a request that is answered with an operation, and returns its id.
+func (s *site) begin(method, path string, body any) string {
+	s.t.Helper()
+	operation := s.want(s.call(method, path, body), http.StatusAccepted).field(s.t, "operation")
+	if operation == "" {
+		s.t.Fatalf("%s %s is answered without an operation", method, path)
+	}
+	return operation
+}
+
+// async is the path of a request about an instance from a platform that polls.
+func async(id string) string { return instancePath(id) + "?accepts_incomplete=true" }
+
+// pollPath is where an operation is asked for.
+func pollPath(id, operation string) string {
+	return instancePath(id) + "/last_operation?operation=" + url.QueryEscape(operation)
+}
+
+// binding is an answer about a binding, as far as tests look at it.
+type binding struct {
+	Credentials struct {
+		URI, JDBCURL, Host, Hostname, Name, Database, Username, Password string
+		ReadURI                                                          string `json:"read_uri"`
+		Hosts                                                            []string
+		Port                                                             int
+	}
+	Endpoints []struct {
+		Host, Protocol string
+		Ports          []string
+	}
+	Metadata *struct {
+		ExpiresAt   string `json:"expires_at"`
+		RenewBefore string `json:"renew_before"`
+	}
+	Parameters map[string]any
+}
+
+// bound reads an answer about a binding.
+func (r reply) bound(t testing.TB) binding {
+	t.Helper()
+	var b binding
+	if err := json.Unmarshal([]byte(r.body), &b); err != nil {
+		t.Fatalf("%v: %s", err, r.body)
+	}
+	return b
+}
+
+// bindOrder is the body of a request to bind, with these fields beside the ids.
+func bindOrder(plan string, fields map[string]any) map[string]any {
+	body := map[string]any{"service_id": broker.ServiceID, "plan_id": plan}
+	maps.Copy(body, fields)
+	return body
+}
+
+// edit changes a record in etcd behind the broker's back.
+func edit[T any](s *site, key string, change func(*T)) {
+	s.t.Helper()
+	resp, err := s.client.Get(s.t.Context(), key)
+	if err != nil || len(resp.Kvs) != 1 {
+		s.t.Fatalf("%s: %v, %v", key, resp, err)
+	}
+	var record T
+	if err := json.Unmarshal(resp.Kvs[0].Value, &record); err != nil {
+		s.t.Fatal(err)
+	}
+	change(&record)
+	raw, err := json.Marshal(record)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if _, err := s.client.Put(s.t.Context(), key, string(raw)); err != nil {
+		s.t.Fatal(err)
+	}
 }
