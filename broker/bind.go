@@ -80,7 +80,7 @@ func (p bindParameters) applyTo(b *state.Binding) {
 // recordWanted records a binding, if there is none of its id, and returns the
 // one that is recorded then. It must be the same.
 func (b *Broker) recordWanted(ctx context.Context, wanted state.Binding) (found state.Binding, exists bool, err error) {
-	err = b.engine.Do(ctx, state.Group{Name: "bind", Apply: func(tx *state.Tx) error {
+	err = b.decide(ctx, "bind", func(tx *state.Tx) error {
 		in, err := bindable(tx, wanted)
 		if err != nil {
 			return err
@@ -100,7 +100,7 @@ func (b *Broker) recordWanted(ctx context.Context, wanted state.Binding) (found 
 			tx.PutJSON(key, found)
 		}
 		return err
-	}})
+	})
 	return found, exists, err
 }
 

@@ -49,7 +49,7 @@ func (b *Broker) provision(ctx context.Context, segment string, details domain.P
 	wanted := newInstance(id, details)
 	cluster := b.newCluster(wanted, plan, params)
 	var found state.Instance
-	err = b.engine.Do(ctx, state.Group{Name: "provision", Apply: func(tx *state.Tx) error {
+	err = b.decide(ctx, "provision", func(tx *state.Tx) error {
 		var exists bool
 		found, exists, err = state.Load(tx, state.InstanceKey(id), state.JSON[state.Instance])
 		if err != nil || exists {
@@ -63,7 +63,7 @@ func (b *Broker) provision(ctx context.Context, segment string, details domain.P
 		}
 		found = wanted
 		return b.admit(tx, wanted, cluster, plan)
-	}})
+	})
 	if err != nil {
 		return spec, err
 	}
@@ -214,7 +214,7 @@ func (b *Broker) deprovision(ctx context.Context, segment string, details domain
 		return spec, err
 	}
 	fresh := newOperation(state.Deprovision, stepRelease, "removing the nodes")
-	err = b.engine.Do(ctx, state.Group{Name: "deprovision", Apply: func(tx *state.Tx) error {
+	err = b.decide(ctx, "deprovision", func(tx *state.Tx) error {
 		in, exists, err := state.Load(tx, state.InstanceKey(id), state.JSON[state.Instance])
 		if err != nil {
 			return err
@@ -239,7 +239,7 @@ func (b *Broker) deprovision(ctx context.Context, segment string, details domain
 		in.Begin(fresh)
 		tx.PutJSON(state.InstanceKey(id), in)
 		return markRemoved(tx, id)
-	}})
+	})
 	spec.IsAsync = err == nil
 	return spec, err
 }

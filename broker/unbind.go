@@ -20,7 +20,7 @@ func (b *Broker) unbind(ctx context.Context, instanceSegment, bindingSegment str
 		return err
 	}
 	var found state.Binding
-	err = b.engine.Do(ctx, state.Group{Name: "unbind", Apply: func(tx *state.Tx) error {
+	err = b.decide(ctx, "unbind", func(tx *state.Tx) error {
 		found, err = boundOn(tx, id, bid, details)
 		if err != nil {
 			return err
@@ -28,7 +28,7 @@ func (b *Broker) unbind(ctx context.Context, instanceSegment, bindingSegment str
 		found.State = state.BindingDeleting
 		tx.PutJSON(state.BindingKey(id, bid), found)
 		return nil
-	}})
+	})
 	if err != nil {
 		return err
 	}
