@@ -75,6 +75,13 @@ func (d *database) login(instance, role string) (broker.Login, bool) {
 	return login, ok
 }
 
+// count returns how many logins an instance has.
+func (d *database) count(instance string) int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.logins[instance])
+}
+
 // site is a broker under test with all that is around it.
 type site struct {
 	t        testing.TB
