@@ -107,7 +107,7 @@ func cluster(id string, nodes ...string) state.Cluster {
 	}
 	c := state.Cluster{
 		InstanceID: id, Version: state.RecordVersion, Database: "app",
-		NodeSpec: state.NodeSpec{Image: testImage, MemoryMB: 512, MilliCPU: 1000},
+		NodeSpec:         state.NodeSpec{Image: testImage, MemoryMB: 512, MilliCPU: 1000},
 		AdminCredentials: login("admin"), SuperuserCredentials: login("postgres"), AppCredentials: login("app_owner"),
 		ReplicationCredentials: login("replicator"), RESTCredentials: login("patroni"),
 	}
