@@ -29,7 +29,7 @@ type dockerd struct {
 	deaf       bool // starts fail because ports are taken
 	// silentAfter makes the engine fall silent when it has done that.
 	silentAfter string
-	log        []string
+	log         []string
 }
 
 type fakeContainer struct {
