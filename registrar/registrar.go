@@ -34,6 +34,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pgpatron/pgpatron/patroni"
+	"github.com/pgpatron/pgpatron/registrar/watchdog"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -47,7 +48,11 @@ type Registrar struct {
 	watcher *watcher
 	crew    *crew
 	claim   *claim
-	log     *slog.Logger
+	// watchdog watches what runs; current says that etcd answers, so that what
+	// the tables hold is of now.
+	watchdog *watchdog.Watchdog
+	current  atomic.Bool
+	log      *slog.Logger
 
 	// inventory is Docker's picture; fresh says that it, or a report, is not as
 	// the last Tick saw it.
@@ -119,6 +124,7 @@ func New(cfg Config, client *clientv3.Client) (*Registrar, error) {
 		ID: r.backend, Hostname: cfg.Hostname, Zone: cfg.Zone, PID: os.Getpid(), Since: time.Now().UTC(),
 	}, cfg.SessionTTL, r.engine.Wake)
 	r.desired = newDesired(r.backend)
+	r.watchdog = r.newWatchdog(client)
 	return r, nil
 }
 
@@ -150,6 +156,7 @@ func (r *Registrar) Run(ctx context.Context) error {
 		case <-r.claim.held:
 		}
 		running.Go(func() error { return r.watcher.Run(ctx) })
+		running.Go(func() error { return r.watchdog.Run(ctx) })
 		return r.crew.Run(ctx)
 	})
 	return running.Wait()
@@ -169,6 +176,11 @@ func (r *Registrar) moved(node string) {
 	r.wake()
 }
 
+// lookAt asks Docker for a node's container.
+func (r *Registrar) lookAt(ctx context.Context, node string) error {
+	return look(ctx, r.docker, r.inventory, node)
+}
+
 // wake asks for a Tick over what is new here.
 func (r *Registrar) wake() {
 	r.fresh.Store(true)
@@ -178,6 +190,7 @@ func (r *Registrar) wake() {
 // Tick compares the records with what Docker has, gives the workers their
 // goals, and publishes what there is.
 func (r *Registrar) Tick(_ context.Context, t state.Tick) ([]state.Group, error) {
+	r.current.Store(t.Lease != clientv3.NoLease)
 	r.due = r.concerned(t) || r.due
 	held, groups, err := r.claim.tick(t, r.tables.backends, r.inventory.dockerVersion())
 	if err != nil {
@@ -187,6 +200,7 @@ func (r *Registrar) Tick(_ context.Context, t state.Tick) ([]state.Group, error)
 		r.due = false
 		docker := r.inventory.snapshot()
 		r.crew.assign(r.desired.goals(docker))
+		r.watch(docker)
 		if t.Lease != clientv3.NoLease {
 			groups = append(groups, r.announce(t, docker)...)
 			groups = append(groups, r.publish(t, docker)...)

@@ -3,10 +3,9 @@ package watchdog
 import (
 	"context"
 	"errors"
-	"net"
+	"net/netip"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
@@ -26,7 +25,7 @@ const (
 // noticed when it comes.
 type postgres struct {
 	target Target
-	conn   *pgx.Conn
+	conn   *pgconn.PgConn
 	// parted says that the last connection ended with a word from the server.
 	parted bool
 }
@@ -41,29 +40,27 @@ func (p *postgres) ask(ctx context.Context) (reply, bool) {
 		}
 		p.conn, p.parted = conn, false
 	}
-	var recovering bool
-	err := p.conn.QueryRow(ctx, "SELECT pg_is_in_recovery()").Scan(&recovering)
+	results, err := p.conn.Exec(ctx, "SELECT pg_is_in_recovery()").ReadAll()
 	if err != nil {
 		p.part(err)
 		return classify(ctx, err), false
 	}
-	return answered, !recovering
+	return answered, len(results) == 1 && len(results[0].Rows) == 1 && string(results[0].Rows[0][0]) == "f"
 }
 
-func (p *postgres) connect(ctx context.Context) (*pgx.Conn, error) {
+func (p *postgres) connect(ctx context.Context) (*pgconn.PgConn, error) {
 	// The string keeps what the environment says about PostgreSQL out.
-	cfg, err := pgx.ParseConfig("host=localhost port=5432 user=none password=none dbname=none sslmode=disable application_name=pgpatron-watchdog")
+	cfg, err := pgconn.ParseConfig("host=localhost port=5432 user=none password=none dbname=none sslmode=disable application_name=pgpatron-watchdog")
 	if err != nil {
 		return nil, err
 	}
-	addr, err := net.ResolveTCPAddr("tcp", p.target.SQL)
+	addr, err := netip.ParseAddrPort(p.target.SQL)
 	if err != nil {
 		return nil, err
 	}
-	cfg.Host, cfg.Port = addr.IP.String(), uint16(addr.Port)
+	cfg.Host, cfg.Port = addr.Addr().String(), addr.Port()
 	cfg.User, cfg.Password, cfg.Database = p.target.Login.Username, p.target.Login.Password.Reveal(), p.target.Database
-	cfg.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol
-	return pgx.ConnectConfig(ctx, cfg)
+	return pgconn.ConnectConfig(ctx, cfg)
 }
 
 // classify tells what a failed attempt says of the server.
@@ -86,7 +83,7 @@ func (p *postgres) rest(ctx context.Context, d time.Duration) (abrupt bool) {
 		<-ctx.Done()
 		return false
 	}
-	_, err := p.conn.WaitForNotification(ctx)
+	err := p.conn.WaitForNotification(ctx)
 	if err == nil || ctx.Err() != nil && !p.conn.IsClosed() {
 		return false
 	}

@@ -84,7 +84,10 @@ func (s *sentry) bite(ctx context.Context, f Finding) {
 
 // interval is how often the node is asked now.
 func (s *sentry) interval() time.Duration {
-	if o := s.cfg.Office(s.target); o.Leads || !o.Known {
+	s.mu.Lock()
+	writable := s.judge.writable
+	s.mu.Unlock()
+	if o := s.cfg.Office(s.target); o.Leads || !o.Known || writable {
 		return leaderInterval
 	}
 	return replicaInterval
