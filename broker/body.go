@@ -72,7 +72,7 @@ func parseFields(body []byte) (fields, error) {
 	var f fields
 	err := json.Unmarshal(body, &f)
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return f, fmt.Errorf("field %q must not be a %s", wrong.Field, wrong.Value)
+		return f, fmt.Errorf("field %q must not be of type %s", wrong.Field, wrong.Value)
 	}
 	if err != nil {
 		return f, fmt.Errorf("is not one JSON object: %w", err)
