@@ -79,7 +79,7 @@ func usable(tx *state.Tx, id, serviceID, planID string) error {
 		return answer(http.StatusNotFound, "", "instance %q does not exist", id)
 	case in.Operation.Running():
 		return errConcurrency
-	case in.Operation.State == state.Failed:
+	case in.Operation.State == state.Failed && in.Operation.Type != state.Update:
 		return badRequest("instance %q is not usable: %s", id, in.Operation.Description)
 	case in.ServiceID != serviceID || in.PlanID != planID:
 		return badRequest("instance %q is of another service or plan than the request says", id)

@@ -50,7 +50,7 @@ func (b *Broker) catalogPlan(p Plan) domain.ServicePlan {
 		Schemas: &domain.ServiceSchemas{
 			Instance: domain.ServiceInstanceSchema{
 				Create: domain.Schema{Parameters: provisionSchema(p)},
-				Update: domain.Schema{Parameters: objectSchema(nil)},
+				Update: domain.Schema{Parameters: updateSchema(p)},
 			},
 			Binding: domain.ServiceBindingSchema{Create: domain.Schema{Parameters: objectSchema(nil)}},
 		},

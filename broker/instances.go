@@ -25,21 +25,6 @@ func (b *Broker) GetInstance(ctx context.Context, instanceID string, _ domain.Fe
 	return domain.GetInstanceDetailsSpec{ServiceID: in.ServiceID, PlanID: in.PlanID, Parameters: parametersOf(in.Parameters)}, nil
 }
 
-// Update is refused: the catalog says that neither plans nor parameters can be
-// changed. A platform may still send what it does not want changed.
-func (b *Broker) Update(ctx context.Context, instanceID string, details domain.UpdateDetails, _ bool) (domain.UpdateServiceSpec, error) {
-	in, exists, err := b.instance(ctx, instanceID)
-	switch {
-	case err != nil:
-		return domain.UpdateServiceSpec{}, b.translate(ctx, "update", err)
-	case !exists:
-		return domain.UpdateServiceSpec{}, answer(http.StatusNotFound, "", "instance does not exist")
-	case details.PlanID != "" && details.PlanID != in.PlanID:
-		return domain.UpdateServiceSpec{}, apiresponses.ErrPlanChangeNotSupported
-	}
-	return domain.UpdateServiceSpec{}, b.translate(ctx, "update", refuseParameters(details.RawParameters))
-}
-
 // LastOperation tells how far an operation is, in its journal's words.
 func (b *Broker) LastOperation(ctx context.Context, instanceID string, details domain.PollDetails) (domain.LastOperation, error) {
 	in, exists, err := b.instance(ctx, instanceID)

@@ -47,7 +47,7 @@ func (b *Broker) provision(ctx context.Context, segment string, details domain.P
 		return spec, err
 	}
 	wanted := newInstance(id, details)
-	cluster := b.newCluster(wanted, plan, params)
+	cluster, goal := b.newCluster(wanted, plan, params)
 	var found state.Instance
 	err = b.engine.Do(ctx, state.Group{Name: "provision", Apply: func(tx *state.Tx) error {
 		var exists bool
@@ -59,7 +59,7 @@ func (b *Broker) provision(ctx context.Context, segment string, details domain.P
 			return apiresponses.ErrAsyncRequired
 		}
 		found = wanted
-		return b.admit(tx, wanted, cluster, plan)
+		return b.admit(tx, wanted, cluster, goal)
 	}})
 	if err != nil {
 		return spec, err
@@ -131,8 +131,10 @@ func newOperation(kind state.OperationType, step, description string) state.Oper
 	}
 }
 
-// newCluster makes the record of a cluster, all but its port and nodes.
-func (b *Broker) newCluster(in state.Instance, plan Plan, params provisionParameters) state.Cluster {
+// newCluster makes the record of a cluster, all but its port and nodes, and
+// returns what it is to be. Settings and extensions come once it runs.
+func (b *Broker) newCluster(in state.Instance, plan Plan, params parameters) (state.Cluster, target) {
+	goal := newTarget(plan, params, state.NodeSpec{Image: b.cfg.Image, MemoryMB: plan.MemoryMB, MilliCPU: plan.MilliCPU})
 	login := func(username string) state.Credentials {
 		return state.Credentials{Username: username, Password: state.Secret(rand.Text())}
 	}
@@ -149,15 +151,16 @@ func (b *Broker) newCluster(in state.Instance, plan Plan, params provisionParame
 		ReplicationCredentials: login(replicaRole),
 		RESTCredentials:        login(restUser),
 		Database:               databaseName,
-		Synchronous:            params.Synchronous,
-		NodeSpec:               state.NodeSpec{Image: b.cfg.Image, MemoryMB: plan.MemoryMB, MilliCPU: plan.MilliCPU},
-	}
+		Synchronous:            goal.synchronous,
+		PostgresMajor:          b.cfg.PostgresMajor,
+		NodeSpec:               goal.spec,
+	}, goal
 }
 
 // admit gives the cluster its port and its nodes' places and writes both
 // records.
-func (b *Broker) admit(tx *state.Tx, in state.Instance, cluster state.Cluster, plan Plan) error {
-	backends, err := b.tables.place(plan, b.cfg.ShareBackends)
+func (b *Broker) admit(tx *state.Tx, in state.Instance, cluster state.Cluster, goal target) error {
+	backends, err := b.tables.fleet(b.cfg.ShareBackends).placeNew(goal.plan, goal.nodes)
 	if err != nil {
 		return err
 	}

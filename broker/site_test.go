@@ -32,6 +32,9 @@ type database struct {
 	logins map[string]map[string]state.Secret
 	down   bool
 	proved int
+	// extensions are each instance's; nodes know their settings.
+	extensions map[string][]string
+	nodes      *fixtures.Nodes
 }
 
 func (d *database) ProveWrite(context.Context, state.Cluster) error {
@@ -94,6 +97,7 @@ func newSite(t *testing.T, backends ...string) *site {
 	t.Helper()
 	s := &site{t: t, client: fixtures.Etcd(t), database: &database{logins: map[string]map[string]state.Secret{}}}
 	s.nodes = fixtures.RunNodes(t, s.client, backends...)
+	s.database.nodes = s.nodes
 	s.config = broker.Config{
 		Listen: "127.0.0.1:0", Username: "cf", Password: "secret", RouterHost: "db.example",
 		Ports: state.Ports{First: 30000, Last: 30004}, Image: "image:1", Database: s.database,
