@@ -98,8 +98,13 @@ func (p *planner) changeSettings() {
 	if _, lowered := p.restarts(); len(lowered) == 0 {
 		return
 	}
-	for _, n := range slices.Backward(p.stay) {
-		p.restart(n)
+	if leader, ok := p.cluster.Node(p.leader); ok {
+		p.restart(leader)
+	}
+	for _, n := range p.stay {
+		if n.NodeID != p.leader {
+			p.restart(n)
+		}
 	}
 }
 

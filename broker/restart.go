@@ -21,15 +21,15 @@ var errOldSettings = errors.New("the node does not have the new settings yet")
 // settings have not taken hold there. It is over when they have and the node
 // leads or follows again.
 func (t turn) restartNode() outcome {
-	n, there := t.cluster.Node(t.step.Node)
-	if !there {
+	if _, there := t.cluster.Node(t.step.Node); !there {
 		return passed
 	}
-	done, err := t.ask("restart", t.restartForSettings)
-	if !done {
-		return retrying("", err)
-	}
-	return t.awaitMember(n.NodeID, n.BackendID)
+	return awaitJob(t.ask("restart", func(ctx context.Context) error {
+		if err := t.restartForSettings(ctx); err != nil {
+			return err
+		}
+		return t.confirm(ctx, t.step.Node)
+	}))
 }
 
 // restartForSettings looks what the node's PostgreSQL runs with. If that is not

@@ -2,6 +2,7 @@ package broker_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -87,6 +88,8 @@ type site struct {
 	broker   *broker.Broker
 	url      string
 	stop     func()
+	// through, if set, is how brokers reach etcd.
+	through *clientv3.Client
 	// contentType and headers are sent with every request.
 	contentType string
 	headers     map[string]string
@@ -130,7 +133,7 @@ func (s *site) awaitBackend() {
 
 func (s *site) run() (b *broker.Broker, base string, stop func()) {
 	s.t.Helper()
-	b, err := broker.New(s.config, s.client)
+	b, err := broker.New(s.config, cmp.Or(s.through, s.client))
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -173,7 +173,7 @@ func TestUpdateRefusals(t *testing.T) {
 	}{
 		"too many nodes":      {parameter("node_count", 6), 400, "node_count: plan cluster takes an integer from 2 to 5"},
 		"no such count":       {parameter("node_count", 2.5), 400, "node_count"},
-		"no backend is free":  {parameter("node_count", 3), 400, "not enough backends: 1 node needs a healthy backend without a node of the instance, there are 0"},
+		"no backend is free":  {parameter("node_count", 3), 400, "not enough backends: 1 more node needs a healthy backend without a node of the instance, there are 0"},
 		"too few named":       {parameter("backends", []string{"b1"}), 400, "names 1, and the instance is to have 2 nodes"},
 		"named twice":         {parameter("backends", []string{"b1", "b1"}), 400, "names one twice"},
 		"unknown backend":     {parameter("backends", []string{"b1", "b9"}), 400, `there is no backend \"b9\"`},
