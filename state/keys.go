@@ -22,6 +22,7 @@ const (
 	UnboundPattern    = "/routing/unbound/{port}/{router}"
 	InstancePattern   = "/serviceinstance/{id}"
 	BindingPattern    = "/serviceinstance/{id}/bindings/{binding}"
+	FencePattern      = "/serviceinstance/{id}/fence"
 	RouterPattern     = "/state/instances/{router}"
 	BackendPattern    = "/registry/nodes/{backend}"
 	// CordonPattern is of the switches of whole backends.
@@ -114,6 +115,9 @@ func InstanceKey(id string) string { return fill(InstancePattern, id) }
 
 // BindingKey holds one binding of an instance: a Binding.
 func BindingKey(id, binding string) string { return fill(BindingPattern, id, binding) }
+
+// FenceKey holds the last fence of an instance's node: a Fence.
+func FenceKey(id string) string { return fill(FencePattern, id) }
 
 // RouterKey registers a running router. Leased.
 func RouterKey(ip string, pid int) string {
