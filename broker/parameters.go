@@ -8,22 +8,6 @@ import (
 	"strings"
 )
 
-// schemaVersion is the dialect that the OSB specification asks for.
-const schemaVersion = "http://json-schema.org/draft-04/schema#"
-
-// objectSchema is the JSON schema of an object with these properties alone.
-func objectSchema(properties map[string]any) map[string]any {
-	if properties == nil {
-		properties = map[string]any{}
-	}
-	return map[string]any{
-		"$schema":              schemaVersion,
-		"type":                 "object",
-		"additionalProperties": false,
-		"properties":           properties,
-	}
-}
-
 // refuseParameters checks that no parameters are given where none are taken.
 func refuseParameters(raw json.RawMessage) error {
 	given, err := parseObject(raw)

@@ -173,6 +173,9 @@ func (d *driver) conclude(in state.Instance) []state.Group {
 			})
 		}
 		return d.change(tx, now.InstanceID, func(_ *state.Tx, cluster *state.Cluster) error {
+			if err := d.tables.recount(tx, now.PlanID, op.Change.PlanID); err != nil {
+				return err
+			}
 			change{*op.Change}.apply(now, cluster)
 			nodes := len(cluster.Nodes)
 			op.Description = fmt.Sprintf("updated: %d %s at port %d", nodes, plural(nodes, "node", "nodes"), cluster.AllocatedPort)

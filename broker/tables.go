@@ -17,21 +17,24 @@ type tables struct {
 	members   *state.Table[patroni.Member]
 	syncs     *state.Table[patroni.Sync]
 	unbound   *state.Table[string]
+	// planCounts are the counters of instances, by plan.
+	planCounts *state.Table[int]
 }
 
 func newTables(s *state.Schema) *tables {
 	s.Watch("/routing/")
 	return &tables{
-		instances: state.Register(s, state.InstancePattern, state.JSON[state.Instance]),
-		bindings:  state.Register(s, state.BindingPattern, state.JSON[state.Binding]),
-		clusters:  state.Register(s, state.ClusterPattern, state.JSON[state.Cluster]),
-		backends:  state.Register(s, state.BackendPattern, state.JSON[state.Backend]),
-		cordons:   state.Register(s, state.CordonPattern, state.Text),
-		nodes:     state.Register(s, state.NodeStatusPattern, state.JSON[state.NodeStatus]),
-		leaders:   patroni.Leaders(s),
-		members:   patroni.Members(s),
-		syncs:     patroni.Syncs(s),
-		unbound:   state.Register(s, state.UnboundPattern, state.Text),
+		instances:  state.Register(s, state.InstancePattern, state.JSON[state.Instance]),
+		bindings:   state.Register(s, state.BindingPattern, state.JSON[state.Binding]),
+		clusters:   state.Register(s, state.ClusterPattern, state.JSON[state.Cluster]),
+		backends:   state.Register(s, state.BackendPattern, state.JSON[state.Backend]),
+		cordons:    state.Register(s, state.CordonPattern, state.Text),
+		nodes:      state.Register(s, state.NodeStatusPattern, state.JSON[state.NodeStatus]),
+		leaders:    patroni.Leaders(s),
+		members:    patroni.Members(s),
+		syncs:      patroni.Syncs(s),
+		unbound:    state.Register(s, state.UnboundPattern, state.Text),
+		planCounts: state.Register(s, state.PlanCountPattern, state.Integer),
 	}
 }
 

@@ -37,6 +37,9 @@ func (b *Broker) update(ctx context.Context, segment string, details domain.Upda
 		case len(u.steps) > 0:
 			spec.IsAsync, spec.OperationData = true, u.begin()
 		default:
+			if err := b.tables.recount(tx, u.in.PlanID, u.change.PlanID); err != nil {
+				return err
+			}
 			u.change.apply(&u.in, &u.cluster)
 			tx.PutJSON(state.ClusterKey(u.in.InstanceID), u.cluster)
 		}
@@ -83,13 +86,13 @@ func (b *Broker) admitUpdate(ctx context.Context, segment string, details domain
 	if err != nil {
 		return err
 	}
-	return b.engine.Do(ctx, state.Group{Name: "update", Apply: func(tx *state.Tx) error {
+	return b.decide(ctx, "update", func(tx *state.Tx) error {
 		u := &update{}
 		if err := b.understand(tx, u, id, details); err != nil {
 			return err
 		}
 		return decide(tx, u)
-	}})
+	})
 }
 
 // understand fills u in, or says why there is no such update.
@@ -106,6 +109,11 @@ func (b *Broker) understand(tx *state.Tx, u *update, id string, details domain.U
 	wanted, err := b.wanted(u, details)
 	if err != nil {
 		return err
+	}
+	if wanted.plan.ID != u.in.PlanID {
+		if err := b.tables.haveRoom(tx, wanted.plan); err != nil {
+			return err
+		}
 	}
 	p := planner{cluster: u.cluster, fleet: b.tables.fleet(b.cfg.ShareBackends), want: wanted, newID: uuid.NewString}
 	if err := p.look(tx); err != nil {

@@ -23,6 +23,7 @@ const (
 	InstancePattern   = "/serviceinstance/{id}"
 	BindingPattern    = "/serviceinstance/{id}/bindings/{binding}"
 	FencePattern      = "/serviceinstance/{id}/fence"
+	PlanCountPattern  = "/plans/{plan}/instances"
 	RouterPattern     = "/state/instances/{router}"
 	BackendPattern    = "/registry/nodes/{backend}"
 	// CordonPattern is of the switches of whole backends.
@@ -118,6 +119,9 @@ func BindingKey(id, binding string) string { return fill(BindingPattern, id, bin
 
 // FenceKey holds the last fence of an instance's node: a Fence.
 func FenceKey(id string) string { return fill(FencePattern, id) }
+
+// PlanCountKey holds how many instances a plan has, decimal.
+func PlanCountKey(plan string) string { return fill(PlanCountPattern, plan) }
 
 // RouterKey registers a running router. Leased.
 func RouterKey(ip string, pid int) string {
