@@ -95,7 +95,8 @@ func newSite(t *testing.T, backends ...string) *site {
 	s := &site{t: t, client: fixtures.Etcd(t), database: &database{logins: map[string]map[string]state.Secret{}}}
 	s.nodes = fixtures.RunNodes(t, s.client, backends...)
 	s.config = broker.Config{
-		Listen: "127.0.0.1:0", Username: "cf", Password: "secret", RouterHost: "db.example",
+		Listen: "127.0.0.1:0", Username: "cf", Password: "secret",
+		AdminUsername: "ops", AdminPassword: "of the operators", RouterHost: "db.example",
 		Ports: state.Ports{First: 30000, Last: 30004}, Image: "image:1", Database: s.database,
 		BindTimeout: 10 * time.Second, SealKey: broker.SealKey{1}, Log: fixtures.Log(t),
 	}
