@@ -30,7 +30,7 @@ func (b *Broker) Handler() http.Handler {
 		root.Route("/admin", b.operatorRoutes)
 	}
 	root.Group(func(api chi.Router) {
-		api.Use(echoIdentity, authenticate("pgpatron broker", b.cfg.platformLogins()...), checkVersion, b.audit(platformRequest), checkBody, offerHeader, tagCatalog,
+		api.Use(echoIdentity, authenticate("pgpatron broker", b.cfg.platformLogins()...), checkVersion, b.audit(platformRequest), checkBody, tagCatalog, b.amend, b.extendCatalog,
 			middlewares.AddRequestIdentityToContext, middlewares.AddOriginatingIdentityToContext,
 			middlewares.AddCorrelationIDToContext, middlewares.AddInfoLocationToContext)
 		brokerapi.AttachRoutes(api, b, logger)

@@ -1,58 +1,48 @@
 package main
 
 import (
-	"context"
+	"errors"
 	"fmt"
-	"io"
-	"maps"
-	"slices"
+	"net/netip"
 
-	"github.com/spf13/cobra"
+	"github.com/prometheus/client_golang/prometheus"
+	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/pgpatron/pgpatron/broker/admin"
+	"github.com/pgpatron/pgpatron/registrar"
+	"github.com/pgpatron/pgpatron/state"
 )
 
-func backendsCommand() *cobra.Command {
-	list := operatorCommand("backends", "List backends, or act on one", cobra.NoArgs,
-		func(ctx context.Context, site admin.Site, _ []string) (any, func(io.Writer), error) {
-			backends, err := site.Backends(ctx)
-			return backends, func(w io.Writer) { backendTable(w, backends) }, err
-		})
-	list.AddCommand(
-		backendCommand("show BACKEND", "Show one backend", admin.Site.Backend),
-		backendCommand("cordon BACKEND", "Keep new nodes away from a backend", func(s admin.Site, ctx context.Context, id string) (admin.Backend, error) {
-			return s.Cordon(ctx, id, true)
-		}),
-		backendCommand("uncordon BACKEND", "Let new nodes come to a backend again", func(s admin.Site, ctx context.Context, id string) (admin.Backend, error) {
-			return s.Cordon(ctx, id, false)
-		}),
-		backendCommand("drain BACKEND", "Cordon a backend and move its nodes to others", admin.Site.Drain),
-	)
-	return list
-}
-
-// backendCommand makes a command about one backend.
-func backendCommand(use, short string, ask func(s admin.Site, ctx context.Context, id string) (admin.Backend, error)) *cobra.Command {
-	return operatorCommand(use, short, cobra.ExactArgs(1),
-		func(ctx context.Context, site admin.Site, args []string) (any, func(io.Writer), error) {
-			b, err := ask(site, ctx, args[0])
-			return b, func(w io.Writer) { backendTable(w, []admin.Backend{b}) }, err
-		})
-}
-
-func backendTable(w io.Writer, backends []admin.Backend) {
-	row(w, "BACKEND", "HOSTNAME", "ZONE", "STATUS", "CORDONED", "NODES", "LEADERS", "DRAIN")
-	for _, b := range backends {
-		drain := ""
-		if b.Drain != nil {
-			drain = fmt.Sprintf("%s, %d left", b.Drain.State, b.Drain.Left)
-		}
-		row(w, b.ID, b.Hostname, b.Zone, b.Status, b.Cordoned, b.Nodes, b.Leaders, drain)
-		if b.Drain == nil {
-			continue
-		}
-		for _, id := range slices.Sorted(maps.Keys(b.Drain.Problems)) {
-			row(w, "", "instance "+id+": "+b.Drain.Problems[id])
-		}
+// newRegistrars makes a registrar for each of dev's backends, all on one Docker
+// Engine: each sees its own containers alone.
+func (d *dev) newRegistrars(bridge netip.Addr, site string, client *clientv3.Client, metrics prometheus.Registerer) ([]*registrar.Registrar, error) {
+	d.registrar.Backend, d.registrar.Hostname, d.registrar.Site = bridge, d.broker.Hostname, site
+	d.registrar.DockerHost, d.registrar.Etcd = d.dockerHost, urls(d.etcd.Endpoints()[1:])
+	d.registrar.Log, d.registrar.Registerer = d.log.With("process", "registrar"), metrics
+	var registrars []*registrar.Registrar
+	var errs []error
+	for i := range d.backends {
+		r, err := registrar.New(backendOf(d.registrar, i, d.backends), client)
+		registrars, errs = append(registrars, r), append(errs, err)
 	}
+	return registrars, errors.Join(errs...)
+}
+
+// backendOf returns the configuration of the i-th of n backends. One alone is
+// the machine itself, and its id the address; of several each has a name, a
+// zone and host ports of its own.
+func backendOf(cfg registrar.Config, i, n int) registrar.Config {
+	if n == 1 {
+		return cfg
+	}
+	cfg.ID = fmt.Sprintf("dev-%d", i+1)
+	cfg.Zone = fmt.Sprintf("dev-zone-%d", i+1)
+	cfg.Hostname = fmt.Sprintf("%s-%d", cfg.Hostname, i+1)
+	cfg.Ports = share(cfg.Ports, i, n)
+	return cfg
+}
+
+// share returns the i-th of n equal parts of a range.
+func share(p state.Ports, i, n int) state.Ports {
+	size := (p.Last - p.First + 1) / n
+	return state.Ports{First: p.First + i*size, Last: p.First + (i+1)*size - 1}
 }
