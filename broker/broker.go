@@ -60,7 +60,7 @@ func New(cfg Config, client *clientv3.Client) (*Broker, error) {
 		return nil, err
 	}
 	b.engine = engine
-	b.driver.jobs.wake = engine.Wake
+	b.driver.jobs.wake, b.driver.view = engine.Wake, engine.View
 	return b, nil
 }
 
