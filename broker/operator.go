@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/go-chi/chi/v5"
+
 	"github.com/pgpatron/pgpatron/broker/admin"
 	"github.com/pgpatron/pgpatron/state"
 )
@@ -124,7 +126,16 @@ func operationView(in state.Instance) admin.Operation {
 	return admin.Operation{
 		ID: op.ID, InstanceID: in.InstanceID, Type: string(op.Type), State: string(op.State),
 		Description: op.Description, Started: op.Started, Updated: op.Updated,
+		Steps: stepViews(op.Plan), Done: op.Done,
 	}
+}
+
+func stepViews(steps []state.Step) []admin.Step {
+	var shown []admin.Step
+	for _, s := range steps {
+		shown = append(shown, admin.Step{Kind: string(s.Kind), Node: s.Node, Backend: s.Backend, Description: s.Text})
+	}
+	return shown
 }
 
 // Backends returns every backend that is registered, cordoned, or has nodes.
@@ -173,6 +184,16 @@ func (o operator) backendViews() map[string]*admin.Backend {
 			if n.NodeID == leader.Value {
 				shown.Leaders++
 			}
+		}
+	}
+	for c := range o.tables.cordons.All() {
+		of(c.Params[0]).Cordoned = state.IsDisabled(c.Value)
+	}
+	for dr := range o.tables.drains.All() {
+		shown := of(dr.Value.BackendID)
+		shown.Drain = &admin.Drain{
+			State: string(dr.Value.State), Started: dr.Value.Started, Updated: dr.Value.Updated,
+			Left: shown.Nodes, Problems: dr.Value.Problems,
 		}
 	}
 	return all

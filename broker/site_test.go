@@ -56,6 +56,13 @@ func (d *database) DropLogin(_ context.Context, c state.Cluster, role string) er
 	return d.with(func() { delete(d.logins[c.InstanceID], role) })
 }
 
+// forget loses everything of an instance, as new nodes have lost it.
+func (d *database) forget(instance string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.logins, instance)
+}
+
 func (d *database) with(do func()) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -49,10 +49,12 @@ type Filter struct {
 	State string
 }
 
-// Change is what is to become of an instance: the fields of the OSB API's
-// update request that matter.
+// Change is what is to become of an instance: what an update
+// request of the OSB API says.
 type Change struct {
-	PlanID          string          `json:"plan_id,omitempty"`
-	Parameters      json.RawMessage `json:"parameters,omitempty"`
-	MaintenanceInfo json.RawMessage `json:"maintenance_info,omitempty"`
+	PlanID     string          `json:"plan_id,omitempty"`
+	Parameters json.RawMessage `json:"parameters,omitempty"`
+	// Version is the version of the image to upgrade to, as in the catalog's
+	// maintenance_info.
+	Version string `json:"version,omitempty"`
 }
