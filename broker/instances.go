@@ -7,7 +7,6 @@ import (
 	"strconv"
 
 	"github.com/pivotal-cf/brokerapi/v10/domain"
-	"github.com/pivotal-cf/brokerapi/v10/domain/apiresponses"
 
 	"github.com/pgpatron/pgpatron/state"
 )
@@ -56,21 +55,6 @@ func (b *Broker) labels(cluster state.Cluster) map[string]string {
 		"port":  strconv.Itoa(cluster.AllocatedPort),
 		"nodes": strconv.Itoa(len(cluster.Nodes)),
 	}
-}
-
-// Update is refused: the catalog says that neither plans nor parameters can be
-// changed. A platform may still send what it does not want changed.
-func (b *Broker) Update(ctx context.Context, instanceID string, details domain.UpdateDetails, _ bool) (domain.UpdateServiceSpec, error) {
-	in, exists, err := b.instance(ctx, instanceID)
-	switch {
-	case err != nil:
-		return domain.UpdateServiceSpec{}, b.translate(ctx, "update", err)
-	case !exists:
-		return domain.UpdateServiceSpec{}, answer(http.StatusNotFound, "", "instance does not exist")
-	case details.PlanID != "" && details.PlanID != in.PlanID:
-		return domain.UpdateServiceSpec{}, apiresponses.ErrPlanChangeNotSupported
-	}
-	return domain.UpdateServiceSpec{}, b.translate(ctx, "update", refuseParameters(details.RawParameters))
 }
 
 // instance reads an instance's record as etcd has it now.
