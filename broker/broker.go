@@ -61,6 +61,7 @@ func New(cfg Config, client *clientv3.Client) (*Broker, error) {
 	}
 	b.engine = engine
 	b.driver.jobs.wake, b.driver.view = engine.Wake, engine.View
+	b.driver.drainer = &drainer{tables: b.tables, election: b.driver.election, understand: b.understand}
 	return b, nil
 }
 

@@ -28,6 +28,10 @@ type Config struct {
 	// too, while the platform changes to the other.
 	PreviousUsername string
 	PreviousPassword state.Secret
+	// AdminUsername and AdminPassword are the operators' login to /admin. Without
+	// them there is no operator's API.
+	AdminUsername string
+	AdminPassword state.Secret
 	// RouterHost is the public host of every instance: a name or address that
 	// leads to the routers. It stands in credentials, and the broker itself
 	// reaches instances there.

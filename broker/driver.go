@@ -31,6 +31,7 @@ type driver struct {
 	bindings   map[bindingID]struct{}
 	// leftovers are clusters with nodes that are being removed.
 	leftovers map[string]struct{}
+	drainer   *drainer
 	plans     planCounts
 	expiries  *expiries
 	// busy says that operations are under way: time matters to them.
@@ -50,7 +51,7 @@ func newDriver(cfg Config, t *tables, election *state.Election) *driver {
 // Tick drives what is unfinished.
 func (d *driver) Tick(ctx context.Context, t state.Tick) ([]state.Group, error) {
 	d.note()
-	d.busy.Store(len(d.operations) > 0)
+	d.busy.Store(len(d.operations) > 0 || d.tables.draining())
 	if !d.election.Holds(t) {
 		if d.elected {
 			d.log.Warn("no longer elected, another broker drives operations")
@@ -69,6 +70,7 @@ func (d *driver) Tick(ctx context.Context, t state.Tick) ([]state.Group, error) 
 			groups = append(groups, d.drive(ctx, in.Value)...)
 		}
 	}
+	groups = append(groups, d.drainer.drive()...)
 	for id := range d.leftovers {
 		groups = append(groups, d.forgetRemoved(id)...)
 	}

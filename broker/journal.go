@@ -17,6 +17,8 @@ import (
 //	             nodes, write, plan → release → failed
 //	update:      plan → succeeded
 //	             plan → another plan, to take back → failed
+//	recreate:    empty → nodes → write → (plan) → succeeded
+//	             nodes, write, plan → failed
 //	deprovision: release → gone
 const (
 	// stepNodes waits until every node runs and one of them leads.
@@ -41,6 +43,8 @@ func (d *driver) drive(ctx context.Context, in state.Instance) []state.Group {
 		return d.advance(ctx, in)
 	case stepRelease:
 		return d.awaitRelease(in)
+	case stepEmpty:
+		return d.awaitEmpty(in)
 	}
 	d.log.Error("journal is at a step that this version does not know", "instance", in.InstanceID, "step", in.Operation.Step)
 	return nil
@@ -106,9 +110,14 @@ func (d *driver) fail(in state.Instance, why string) []state.Group {
 	})
 }
 
-// discard has everything of an instance that could not be made removed.
+// discard has everything of an instance that could not be made removed. One that
+// was made anew keeps its port, and what there is of it.
 func discard(tx *state.Tx, in *state.Instance, why string) error {
 	in.Operation.Failure = why
+	if in.Operation.Type == state.Recreate {
+		failed(&in.Operation, false)
+		return nil
+	}
 	in.Operation.Step = stepRelease
 	in.Operation.Description = "taking back what was made: " + why
 	return markRemoved(tx, in.InstanceID)

@@ -193,11 +193,7 @@ func (b *Broker) admit(tx *state.Tx, in state.Instance, cluster state.Cluster, g
 			return err
 		}
 	}
-	for _, backend := range backends {
-		cluster.Nodes = append(cluster.Nodes, state.Node{
-			NodeID: uuid.NewString(), BackendID: backend, PlanID: in.PlanID, ServiceID: in.ServiceID,
-		})
-	}
+	cluster.Nodes = newNodes(in, backends)
 	tx.PutJSON(state.ClusterKey(in.InstanceID), cluster)
 	tx.PutJSON(state.InstanceKey(in.InstanceID), in)
 	return nil

@@ -56,6 +56,13 @@ func (d *database) DropLogin(_ context.Context, c state.Cluster, role string) er
 	return d.with(func() { delete(d.logins[c.InstanceID], role) })
 }
 
+// forget loses everything of an instance, as new nodes have lost it.
+func (d *database) forget(instance string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.logins, instance)
+}
+
 func (d *database) with(do func()) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -113,7 +120,8 @@ func newSite(t testing.TB, backends ...string) *site {
 	s.nodes = fixtures.RunNodes(t, s.client, backends...)
 	s.database.nodes = s.nodes
 	s.config = broker.Config{
-		Listen: "127.0.0.1:0", Username: "cf", Password: "secret", RouterHost: "db.example",
+		Listen: "127.0.0.1:0", Username: "cf", Password: "secret",
+		AdminUsername: "ops", AdminPassword: "of the operators", RouterHost: "db.example",
 		Ports: state.Ports{First: 30000, Last: 30004}, Image: "image:1", Database: s.database,
 		BindTimeout: 10 * time.Second, SealKey: broker.SealKey{1}, Log: fixtures.Log(t),
 	}

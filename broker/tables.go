@@ -12,6 +12,7 @@ type tables struct {
 	clusters  *state.Table[state.Cluster]
 	backends  *state.Table[state.Backend]
 	cordons   *state.Table[string]
+	drains    *state.Table[state.Drain]
 	nodes     *state.Table[state.NodeStatus]
 	leaders   *state.Table[string]
 	members   *state.Table[patroni.Member]
@@ -28,6 +29,7 @@ func newTables(s *state.Schema) *tables {
 		bindings:   state.Register(s, state.BindingPattern, state.JSON[state.Binding]),
 		clusters:   state.Register(s, state.ClusterPattern, state.JSON[state.Cluster]),
 		backends:   state.Register(s, state.BackendPattern, state.JSON[state.Backend]),
+		drains:     state.Register(s, state.DrainPattern, state.JSON[state.Drain]),
 		cordons:    state.Register(s, state.CordonPattern, state.Text),
 		nodes:      state.Register(s, state.NodeStatusPattern, state.JSON[state.NodeStatus]),
 		leaders:    patroni.Leaders(s),

@@ -11,7 +11,7 @@ import (
 // back as a whole; an update takes back the nodes that it has added in vain.
 // What can not be taken back either is left: what counts is that a write works.
 func (d *driver) giveUp(in state.Instance, why string) []state.Group {
-	if in.Operation.Type == state.Provision {
+	if in.Operation.Type != state.Update {
 		return d.fail(in, why)
 	}
 	if in.Operation.Failure != "" {

@@ -100,27 +100,27 @@ func (b *biter) claimWindow(ctx context.Context, instance string, f state.Fence)
 			return fmt.Errorf("%w: node %s of the cluster was fenced %v ago", errCalm, last.Node, age.Round(time.Second))
 		}
 	}
-	put, err := b.etcd.Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(key), "=", revision)).Then(putFence(key, f)).Commit()
-	if err == nil && !put.Succeeded {
-		err = fmt.Errorf("%w: another node of the cluster is being fenced", errCalm)
-	}
-	return err
+	return b.put(ctx, key, f, clientv3.Compare(clientv3.ModRevision(key), "=", revision))
 }
 
 // tell records a fence that was needed at once.
 func (b *biter) tell(ctx context.Context, instance string, f state.Fence) error {
 	ctx, cancel := context.WithTimeout(ctx, fenceTimeout)
 	defer cancel()
-	_, err := b.etcd.Txn(ctx).Then(putFence(state.FenceKey(instance), f)).Commit()
-	return err
+	return b.put(ctx, state.FenceKey(instance), f)
 }
 
-func putFence(key string, f state.Fence) clientv3.Op {
+// put records a fence if all conditions hold.
+func (b *biter) put(ctx context.Context, key string, f state.Fence, conditions ...clientv3.Cmp) error {
 	value, err := json.Marshal(f)
 	if err != nil {
-		panic(fmt.Sprintf("encoding a fence: %v", err)) // it is made of texts and a time
+		return fmt.Errorf("encoding a fence: %w", err)
 	}
-	return clientv3.OpPut(key, string(value))
+	done, err := b.etcd.Txn(ctx).If(conditions...).Then(clientv3.OpPut(key, string(value))).Commit()
+	if err == nil && !done.Succeeded {
+		err = fmt.Errorf("%w: another node of the cluster is being fenced", errCalm)
+	}
+	return err
 }
 
 // kill ends the run that was watched, and no other, and returns when Docker

@@ -64,6 +64,8 @@ const (
 	Provision   OperationType = "provision"
 	Deprovision OperationType = "deprovision"
 	Update      OperationType = "update"
+	// Recreate makes an instance anew whose data is lost.
+	Recreate OperationType = "recreate"
 )
 
 // OperationState is where an operation stands, in the words of the OSB API.

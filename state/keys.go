@@ -26,6 +26,7 @@ const (
 	PlanCountPattern  = "/plans/{plan}/instances"
 	RouterPattern     = "/state/instances/{router}"
 	BackendPattern    = "/registry/nodes/{backend}"
+	DrainPattern      = "/registry/drains/{backend}"
 	// CordonPattern is of the switches of whole backends.
 	CordonPattern     = "/state/backends/{backend}"
 	NodeStatusPattern = "/registry/instances/{node}"
@@ -130,6 +131,9 @@ func RouterKey(ip string, pid int) string {
 
 // BackendKey registers a host that runs nodes: a Backend. Leased.
 func BackendKey(backend string) string { return fill(BackendPattern, backend) }
+
+// DrainKey holds how far the emptying of a backend is: a Drain.
+func DrainKey(backend string) string { return fill(DrainPattern, backend) }
 
 // CordonKey is the switch of a backend: Disabled means no new nodes and no reads
 // there.

@@ -39,6 +39,8 @@ func addBroker(s *settings, cfg *broker.Config) {
 	add(s, "password", &cfg.Password, "", "the platform's password; better in the environment than here", secret)
 	add(s, "previous-username", &cfg.PreviousUsername, "", "a username that is let in, too, while the platform changes to the other", text)
 	add(s, "previous-password", &cfg.PreviousPassword, "", "the password that goes with it", secret)
+	add(s, "admin-username", &cfg.AdminUsername, "", "the operators' username at /admin; none: no operator's API", text)
+	add(s, "admin-password", &cfg.AdminPassword, "", "the operators' password; better in the environment than here", secret)
 	add(s, "ports", &cfg.Ports, "30000-30999", "public ports, FIRST-LAST", state.ParsePorts)
 	add(s, "image", &cfg.Image, defaultImage(), "container image of new nodes", text)
 	add(s, "service", &cfg.Service, "", "how the service shows itself in marketplaces, as a YAML map", strictYAML[broker.Service])
