@@ -29,6 +29,8 @@ type outcome struct {
 	// apply is recorded together with the passage, or by itself. It may return
 	// state.ErrSkip when things are no longer as the turn saw them.
 	apply func(tx *state.Tx, cluster *state.Cluster) error
+	// stuck says that nothing is seen to happen: long waiting is of no use.
+	stuck bool
 	// failure says that the step can not be done, and why.
 	failure error
 }
@@ -53,8 +55,12 @@ func (d *driver) advance(ctx context.Context, in state.Instance) []state.Group {
 		return d.giveUp(in, fmt.Sprintf("%s: %v", step.Text, out.failure))
 	case out.passed || out.apply != nil:
 		return d.pass(in, step, out)
-	case time.Since(in.Operation.StepSince) > d.limit(step.Kind):
-		return d.giveUp(in, fmt.Sprintf("%s: not done after %v: %s", step.Text, d.limit(step.Kind), out.doing))
+	}
+	if time.Since(in.Operation.Started) > d.cfg.longestUpdate() && in.Operation.Failure == "" {
+		return d.giveUp(in, fmt.Sprintf("%s: not done when %v were over: %s", step.Text, d.cfg.longestUpdate(), out.doing))
+	}
+	if limit := d.limit(step.Kind, out.stuck); time.Since(in.Operation.StepSince) > limit {
+		return d.giveUp(in, fmt.Sprintf("%s: not done after %v: %s", step.Text, limit, out.doing))
 	}
 	return d.tell(in, stepText(in.Operation, out.doing))
 }
@@ -86,13 +92,16 @@ func (t turn) take() outcome {
 	return outcome{failure: fmt.Errorf("this version knows no step %q", t.step.Kind)}
 }
 
-// shortLimit bounds the steps that copy no data.
+// shortLimit bounds the steps that copy no data, and those of which nothing is
+// seen.
 const shortLimit = 3 * time.Minute
 
+// longestUpdate bounds an update as a whole: platforms stop asking some time.
+func (c Config) longestUpdate() time.Duration { return mostNodes * c.UpdateTimeout }
+
 // limit is how long a step may take.
-func (d *driver) limit(kind state.StepKind) time.Duration {
-	switch kind {
-	case state.AwaitNode, state.ReshapeNode:
+func (d *driver) limit(kind state.StepKind, stuck bool) time.Duration {
+	if !stuck && (kind == state.AwaitNode || kind == state.ReshapeNode) {
 		return d.cfg.UpdateTimeout
 	}
 	return min(shortLimit, d.cfg.UpdateTimeout)
@@ -177,7 +186,7 @@ func (d *driver) conclude(in state.Instance) []state.Group {
 				return err
 			}
 			change{*op.Change}.apply(now, cluster)
-			nodes := len(cluster.Nodes)
+			nodes := len((&planner{cluster: *cluster}).current())
 			op.Description = fmt.Sprintf("updated: %d %s at port %d", nodes, plural(nodes, "node", "nodes"), cluster.AllocatedPort)
 			return nil
 		})

@@ -46,10 +46,11 @@ func (d *driver) skip(in state.Instance, why string) []state.Group {
 // data: nothing that was there before has gone then. Later they stay, and the
 // next update goes on from there.
 func takeBack(op *state.Operation, cluster state.Cluster, why string) {
-	begun, ahead := op.Plan[:op.Done+1], op.Plan[op.Done:]
+	ahead := op.Plan[op.Done:]
+	current, _ := op.Current()
 	back := planner{cluster: cluster}
 	if kindIn(ahead, state.AwaitNode) {
-		for _, step := range begun {
+		for _, step := range op.Plan {
 			if n, there := cluster.Node(step.Node); step.Kind == state.AddNode && there {
 				back.leave = append(back.leave, n)
 			}
@@ -59,7 +60,6 @@ func takeBack(op *state.Operation, cluster state.Cluster, why string) {
 		back.of(state.RemoveNode, n, "remove %s")
 		back.of(state.ReleaseNode, n, "wait until container and volume of %s are gone")
 	}
-	current := ahead[0]
 	if n, there := cluster.Node(current.Node); there && current.Kind == state.ReshapeNode {
 		spec := cluster.NodeSpec
 		back.add(state.Step{Kind: state.ReshapeNode, Node: n.NodeID, Backend: n.BackendID, Spec: &spec}, "restart %s as it was", back.name(n))

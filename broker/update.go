@@ -35,6 +35,9 @@ func (b *Broker) update(ctx context.Context, segment string, details domain.Upda
 		case len(u.steps) > 0 && !asyncAllowed:
 			return apiresponses.ErrAsyncRequired
 		case len(u.steps) > 0:
+			if err := b.readOnlyPort(tx, u); err != nil {
+				return err
+			}
 			spec.IsAsync, spec.OperationData = true, u.begin()
 		default:
 			if err := b.tables.recount(tx, u.in.PlanID, u.change.PlanID); err != nil {
@@ -50,6 +53,17 @@ func (b *Broker) update(ctx context.Context, segment string, details domain.Upda
 		return nil
 	})
 	return spec, err
+}
+
+// readOnlyPort gives an instance that gets its first replica a port for reading,
+// where instances have one.
+func (b *Broker) readOnlyPort(tx *state.Tx, u *update) (err error) {
+	if !b.cfg.ReadOnlyPorts || u.want.nodes == 1 || u.cluster.ReadOnlyPort != 0 {
+		return nil
+	}
+	u.cluster.ReadOnlyPort, err = b.cfg.Ports.AllocateReadOnly(tx, u.in.InstanceID)
+	tx.PutJSON(state.ClusterKey(u.in.InstanceID), u.cluster)
+	return err
 }
 
 // PlanUpdate returns the steps that an update would take now, and does nothing.
@@ -70,6 +84,7 @@ func (b *Broker) PlanUpdate(ctx context.Context, instanceID string, details doma
 type update struct {
 	in      state.Instance
 	cluster state.Cluster
+	want    target
 	change  change
 	steps   []state.Step
 	// running says that the instance's operation is this very update.
@@ -96,7 +111,7 @@ func (b *Broker) admitUpdate(ctx context.Context, segment string, details domain
 }
 
 // understand fills u in, or says why there is no such update.
-func (b *Broker) understand(tx *state.Tx, u *update, id string, details domain.UpdateDetails) error {
+func (b *Broker) understand(tx *state.Tx, u *update, id string, details domain.UpdateDetails) (err error) {
 	if err := u.load(tx, id); err != nil {
 		return err
 	}
@@ -106,16 +121,15 @@ func (b *Broker) understand(tx *state.Tx, u *update, id string, details domain.U
 	if err := u.free(details); err != nil || u.running {
 		return err
 	}
-	wanted, err := b.wanted(u, details)
-	if err != nil {
+	if u.want, err = b.wanted(u, details); err != nil {
 		return err
 	}
-	if wanted.plan.ID != u.in.PlanID {
-		if err := b.tables.haveRoom(tx, wanted.plan); err != nil {
+	if u.want.plan.ID != u.in.PlanID {
+		if err := b.tables.haveRoom(tx, u.want.plan); err != nil {
 			return err
 		}
 	}
-	p := planner{cluster: u.cluster, fleet: b.tables.fleet(b.cfg.ShareBackends), want: wanted, newID: uuid.NewString}
+	p := planner{cluster: u.cluster, fleet: b.tables.fleet(b.cfg.ShareBackends), want: u.want, newID: uuid.NewString}
 	if err := p.look(tx); err != nil {
 		return err
 	}

@@ -3,7 +3,6 @@ package broker_test
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"net/http"
 	"slices"
@@ -109,13 +108,4 @@ func (s *site) ended(id string, r reply, how string) reply {
 	s.t.Helper()
 	s.want(r, http.StatusAccepted)
 	return s.await(id, r.field(s.t, "operation"), how)
-}
-
-// steps spells a plan, one step a line.
-func steps(plan []state.Step) string {
-	var b strings.Builder
-	for i, step := range plan {
-		fmt.Fprintf(&b, "%d. %s\n", i+1, step.Text)
-	}
-	return b.String()
 }
