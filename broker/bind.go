@@ -24,12 +24,6 @@ func (b *Broker) bind(ctx context.Context, instanceSegment, bindingSegment strin
 	if err != nil {
 		return spec, err
 	}
-	predecessor := predecessorOf(ctx)
-	if predecessor != "" {
-		if err := checkID("predecessor_binding_id", predecessor); err != nil {
-			return spec, err
-		}
-	}
 	params, err := b.cfg.parseBindParameters(details.RawParameters)
 	if err != nil {
 		return spec, err
@@ -38,7 +32,7 @@ func (b *Broker) bind(ctx context.Context, instanceSegment, bindingSegment strin
 	if err != nil {
 		return spec, err
 	}
-	wanted.Predecessor = predecessor
+	wanted.Predecessor = predecessorOf(ctx)
 	found, exists, err := b.recordWanted(ctx, wanted)
 	if err != nil {
 		return spec, err

@@ -50,15 +50,9 @@ func (b *Broker) LastBindingOperation(ctx context.Context, instanceID, bindingID
 
 // binding reads a binding's record as etcd has it now.
 func (b *Broker) binding(ctx context.Context, instanceSegment, bindingSegment string) (state.Binding, bool, error) {
-	var found state.Binding
-	var exists bool
 	id, bid, err := parseIDs(instanceSegment, bindingSegment)
 	if err != nil {
-		return found, false, err
+		return state.Binding{}, false, err
 	}
-	err = b.read(ctx, func(tx *state.Tx) (err error) {
-		found, exists, err = state.Load(tx, state.BindingKey(id, bid), state.JSON[state.Binding])
-		return err
-	})
-	return found, exists, err
+	return readOne[state.Binding](ctx, b, state.BindingKey(id, bid))
 }

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strconv"
 
@@ -23,19 +24,16 @@ func (b *Broker) getInstance(ctx context.Context, segment string) (domain.GetIns
 	if err != nil {
 		return spec, err
 	}
-	var in state.Instance
-	var cluster state.Cluster
-	var exists bool
-	err = b.read(ctx, func(tx *state.Tx) (err error) {
-		if in, exists, err = state.Load(tx, state.InstanceKey(id), state.JSON[state.Instance]); err != nil {
-			return err
-		}
-		cluster, _, err = state.Load(tx, state.ClusterKey(id), state.JSON[state.Cluster])
-		return err
-	})
-	switch {
-	case err != nil:
+	found, err := b.read(ctx, state.InstanceKey(id), state.ClusterKey(id))
+	if err != nil {
 		return spec, err
+	}
+	in, exists, errInstance := record[state.Instance](found, state.InstanceKey(id))
+	cluster, _, errCluster := record[state.Cluster](found, state.ClusterKey(id))
+	if err := errors.Join(errInstance, errCluster); err != nil {
+		return spec, err
+	}
+	switch {
 	case !exists || in.Operation.Type == state.Provision && in.Operation.State != state.Succeeded:
 		return spec, answer(http.StatusNotFound, "", "instance does not exist, or is not ready")
 	case in.Operation.Running():
@@ -61,17 +59,11 @@ func (b *Broker) labels(cluster state.Cluster) map[string]string {
 
 // instance reads an instance's record as etcd has it now.
 func (b *Broker) instance(ctx context.Context, segment string) (state.Instance, bool, error) {
-	var in state.Instance
-	var exists bool
 	id, err := parseID("instance_id", segment)
 	if err != nil {
-		return in, false, err
+		return state.Instance{}, false, err
 	}
-	err = b.read(ctx, func(tx *state.Tx) (err error) {
-		in, exists, err = state.Load(tx, state.InstanceKey(id), state.JSON[state.Instance])
-		return err
-	})
-	return in, exists, err
+	return readOne[state.Instance](ctx, b, state.InstanceKey(id))
 }
 
 // parametersOf returns parameters as the API shows them: never absent.
