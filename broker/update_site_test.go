@@ -3,6 +3,7 @@ package broker_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"net/http"
 	"slices"
@@ -15,6 +16,9 @@ import (
 // ChangeExtensions remembers the extensions of an instance. One that is in use
 // can not be dropped.
 func (d *database) ChangeExtensions(_ context.Context, c state.Cluster, wanted, superfluous []string) error {
+	if slices.Contains(superfluous, d.inUse) {
+		return broker.LastingError(fmt.Errorf("extension %s is in use", d.inUse))
+	}
 	return d.with(func() {
 		if d.extensions == nil {
 			d.extensions = map[string][]string{}

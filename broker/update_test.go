@@ -296,6 +296,96 @@ func TestRefusedHandOver(t *testing.T) {
 	}
 }
 
+// What PostgreSQL refuses for good ends an update at once, with its reason.
+func TestRefusedExtensionFailsTheUpdate(t *testing.T) {
+	s := newSite(t, "b1")
+	s.provision("i", singlePlan)
+	s.done("i", s.set("i", "extensions", []string{"hstore"}))
+	s.database.inUse = "hstore"
+	r := s.ended("i", s.set("i", "extensions", []string{"citext"}), "failed")
+	if got := r.field(t, "description"); got != "make the database's extensions citext: extension hstore is in use" {
+		t.Errorf("description is %q", got)
+	}
+	if got := strings.Join(s.cluster("i").Extensions, " "); got != "hstore" {
+		t.Errorf("the record names %s", got)
+	}
+	if r := s.call("GET", instancePath("i"), nil); !strings.Contains(r.body, `"parameters":{"extensions":["hstore"]}`) {
+		t.Errorf("instance shows %s", r.body)
+	}
+}
+
+// A container that can not be made anew stays what it was.
+func TestMissingImageIsTakenBack(t *testing.T) {
+	s := newSite(t, "b1", "b2")
+	s.provision("i", clusterPlan)
+	s.config.Image = "image:2"
+	s.hurry(700 * time.Millisecond)
+	s.nodes.Miss("image:2")
+	r := s.ended("i", s.patch("i", map[string]any{"maintenance_info": map[string]any{"version": "2"}}), "failed")
+	if got := r.field(t, "description"); !strings.Contains(got, "with image image:2: not done after 700ms: image image:2 is not on this host") {
+		t.Errorf("description is %q", got)
+	}
+	for _, n := range s.cluster("i").Nodes {
+		if n.Spec != nil {
+			t.Errorf("a node is to be made from %+v", n.Spec)
+		}
+	}
+	if usable := s.instance("i").Operation.InstanceUsable; usable == nil || !*usable {
+		t.Error("the instance is said not to be usable")
+	}
+}
+
+// A database that takes no writes after an update was taken back is not called
+// usable.
+func TestUnusableAfterAFailedUpdate(t *testing.T) {
+	s := newSite(t, "b1")
+	s.provision("i", singlePlan)
+	s.hurry(700 * time.Millisecond)
+	s.database.setDown(true)
+	s.ended("i", s.set("i", "extensions", []string{"hstore"}), "failed")
+	if usable := s.instance("i").Operation.InstanceUsable; usable == nil || *usable {
+		t.Error("the instance is said to be usable")
+	}
+	s.database.setDown(false)
+	s.done("i", s.set("i", "extensions", []string{"hstore"}))
+}
+
+// A plan's quota counts those who change to it, too.
+func TestPlanChangeCountsForTheQuota(t *testing.T) {
+	s := newSite(t, "b1", "b2")
+	s.config.Plans = broker.DefaultPlans()
+	s.config.Plans[1].MaxInstances = 1
+	s.stop()
+	s.start()
+	s.provision("i", singlePlan)
+	s.provision("j", singlePlan)
+	s.done("i", s.patch("i", map[string]any{"plan_id": clusterPlan}))
+	s.want(s.patch("j", map[string]any{"plan_id": clusterPlan}), http.StatusForbidden)
+	s.done("i", s.patch("i", map[string]any{"plan_id": singlePlan}))
+	s.done("j", s.patch("j", map[string]any{"plan_id": clusterPlan}))
+}
+
+// With the first replica comes the port for reading.
+func TestFirstReplicaBringsThePortForReading(t *testing.T) {
+	s := newSite(t, "b1", "b2")
+	s.config.ReadOnlyPorts = true
+	s.stop()
+	s.start()
+	s.provision("i", singlePlan)
+	if port := s.cluster("i").ReadOnlyPort; port != 0 {
+		t.Errorf("a single node has port %d for reading", port)
+	}
+	s.done("i", s.patch("i", map[string]any{"plan_id": clusterPlan}))
+	port := s.cluster("i").ReadOnlyPort
+	if port == 0 {
+		t.Error("there is no port for reading")
+	}
+	s.done("i", s.set("i", "restart", true))
+	if got := s.cluster("i").ReadOnlyPort; got != port {
+		t.Errorf("the port for reading was %d and is %d", port, got)
+	}
+}
+
 func TestDeprovisionStopsUpdate(t *testing.T) {
 	s := newSite(t, "b1", "b2", "b3")
 	s.provision("i", clusterPlan)
