@@ -65,8 +65,10 @@ func takeBack(op *state.Operation, cluster state.Cluster, why string) {
 		back.add(state.Step{Kind: state.ReshapeNode, Node: n.NodeID, Backend: n.BackendID, Spec: &spec}, "restart %s as it was", back.name(n))
 	}
 	if current.Kind == state.Configure {
-		back.want.settings = cluster.Settings
-		back.configure(cluster.Synchronous, "set what was set before")
+		back.add(state.Step{
+			Kind: state.Configure, Synchronous: cluster.Synchronous, Settings: cluster.Settings,
+			Reset: without(current.Settings, cluster.Settings),
+		}, "set what was set before")
 	}
 	back.add(state.Step{Kind: state.ProveWrite}, "write through port %d", cluster.AllocatedPort)
 	op.Failure = why
