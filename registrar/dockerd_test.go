@@ -46,6 +46,7 @@ type fakeContainer struct {
 	DiedAt    time.Time
 	ExitCode  int
 	Files     map[string]string
+	Ports     []map[string]any // as a list shows them
 }
 
 func newDockerd(t testing.TB) *dockerd {
@@ -157,9 +158,13 @@ func notFound(what string) (int, any) {
 func (d *dockerd) listContainers(_ http.ResponseWriter, r *http.Request) (int, any) {
 	list := []any{}
 	for _, c := range d.containers {
-		if carries(c.Labels, wantedLabels(r)) {
-			list = append(list, map[string]any{"Id": c.ID, "Names": []string{"/" + c.Name}, "Labels": c.Labels})
+		if !carries(c.Labels, wantedLabels(r)) || r.URL.Query().Get("all") == "" && !c.Running {
+			continue
 		}
+		list = append(list, map[string]any{
+			"Id": c.ID, "Names": []string{"/" + c.Name}, "Labels": c.Labels, "Image": c.Image, "Ports": c.Ports,
+			"HostConfig": map[string]string{"NetworkMode": "bridge"},
+		})
 	}
 	return 200, list
 }

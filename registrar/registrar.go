@@ -49,6 +49,7 @@ type Registrar struct {
 	meter   *meter
 	crew    *crew
 	guard   *guard
+	foreign *announcer
 	claim   *claim
 	log     *slog.Logger
 
@@ -123,6 +124,7 @@ func New(cfg Config, client *clientv3.Client) (*Registrar, error) {
 	r.watcher = &watcher{docker: r.docker, inventory: r.inventory, log: r.log}
 	r.meter = &meter{docker: r.docker, fullAt: cfg.DiskReadOnly, changed: r.wake, log: r.log}
 	r.guard = newGuard(r.log)
+	r.foreign = newAnnouncer(r.docker, client, cfg, r.log)
 	r.crew = newCrew(r.hands(client), r.wake)
 	r.claim = newClaim(state.Backend{
 		ID: r.backend, Hostname: cfg.Hostname, Zone: cfg.Zone, Labels: cfg.Labels, PID: os.Getpid(), Since: time.Now().UTC(),
@@ -161,6 +163,7 @@ func (r *Registrar) Run(ctx context.Context) error {
 		running.Go(func() error { return r.watcher.Run(ctx) })
 		running.Go(func() error { return r.meter.Run(ctx) })
 		running.Go(func() error { return r.guard.Run(ctx) })
+		running.Go(func() error { return r.foreign.Run(ctx) })
 		return r.crew.Run(ctx)
 	})
 	if err := running.Wait(); err != nil {
@@ -229,6 +232,7 @@ func (r *Registrar) ended(err error) {
 func (r *Registrar) concerned(t state.Tick) bool {
 	concerned := r.fresh.Swap(false) || t.Lease != r.lease
 	r.lease = t.Lease
+	r.foreign.hold(t.Lease)
 	for params := range r.tables.clusters.Changed() {
 		concerned = r.desired.update(params[0], r.tables.clusters) || concerned
 	}

@@ -35,6 +35,16 @@ const (
 	markerPattern     = "/engine/{id}"
 )
 
+// IsReserved reports whether keys that begin with the segment are not for
+// announcements: they are records, Patroni's or those of an engine.
+func IsReserved(segment string) bool {
+	switch segment {
+	case "service", "routing", "serviceinstance", "state", "registry", "site", "election", "engine", "federation":
+		return true
+	}
+	return false
+}
+
 // ServicePrefix is the namespace that Patroni is given: its keys of one
 // cluster are ServicePrefix, the escaped instance id, a slash and a name.
 const ServicePrefix = "/service/"
