@@ -132,3 +132,22 @@ func (b *Broker) AwaitBackend(ctx context.Context) error {
 func (b *Broker) read(ctx context.Context, look func(tx *state.Tx) error) error {
 	return b.engine.Do(ctx, state.Group{Name: "read", Apply: look})
 }
+
+// decide commits what apply writes. An answer by which apply refuses the request,
+// before it has written anything, is confirmed like a read: it rests on etcd as
+// it is, not on what this broker has seen of it so far.
+func (b *Broker) decide(ctx context.Context, name string, apply func(tx *state.Tx) error) error {
+	var refusal error
+	err := b.engine.Do(ctx, state.Group{Name: name, Apply: func(tx *state.Tx) error {
+		refusal = nil
+		err := apply(tx)
+		if isAnswer(err) {
+			refusal, err = err, nil
+		}
+		return err
+	}})
+	if err != nil {
+		return err
+	}
+	return refusal
+}

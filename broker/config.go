@@ -35,6 +35,8 @@ type Config struct {
 	Ports state.Ports
 	// Image is the container image of new nodes, with its tag.
 	Image string
+	// Service is how the service shows itself in marketplaces.
+	Service Service
 	// Plans are what users may order. Default: DefaultPlans.
 	Plans []Plan
 	// ShareBackends allows several nodes of an instance on one backend, which a
@@ -46,6 +48,13 @@ type Config struct {
 	// BindTimeout is how long a request to bind or unbind waits for the
 	// database. Default 50 s: platforms give up after 60.
 	BindTimeout time.Duration
+	// MinBindingLifetime and MaxBindingLifetime bound the lifetime that users may
+	// ask for a binding. Default 1 minute and 10 years.
+	MinBindingLifetime time.Duration
+	MaxBindingLifetime time.Duration
+	// ReadOnlyPorts gives each new instance with replicas a second public port,
+	// at which routers lead to them.
+	ReadOnlyPorts bool
 	// SealKey closes the secrets of bindings. All brokers of a site share it.
 	SealKey SealKey
 	// Database changes logins in instances. nil: PostgreSQL through RouterHost.
@@ -69,6 +78,8 @@ type Plan struct {
 	// MemoryMB and MilliCPU limit each node: MiB, and thousandths of a core.
 	MemoryMB int `yaml:"memory_mb"`
 	MilliCPU int `yaml:"milli_cpu"`
+	// Offer is how the plan shows itself, and how many may have it.
+	Offer `yaml:",inline"`
 }
 
 // Replicated reports whether the plan has a replica.
@@ -109,6 +120,13 @@ func (c Config) WithDefaults() Config {
 	if c.BindTimeout == 0 {
 		c.BindTimeout = 50 * time.Second
 	}
+	if c.MinBindingLifetime == 0 {
+		c.MinBindingLifetime = time.Minute
+	}
+	if c.MaxBindingLifetime == 0 {
+		c.MaxBindingLifetime = 10 * 365 * 24 * time.Hour
+	}
+	c.Service = c.Service.withDefaults()
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
@@ -141,7 +159,12 @@ func (c Config) Validate() error {
 	if c.SealKey == (SealKey{}) {
 		errs = append(errs, errors.New("broker.seal_key_file: must name a file that holds a key"))
 	}
+	if c.MinBindingLifetime < time.Minute || c.MaxBindingLifetime < c.MinBindingLifetime {
+		errs = append(errs, fmt.Errorf("broker.min_binding_lifetime, broker.max_binding_lifetime: must be at least a minute, the first not above the second, got %v and %v",
+			c.MinBindingLifetime, c.MaxBindingLifetime))
+	}
 	errs = append(errs, c.validateLogins()...)
+	errs = append(errs, c.Service.validate()...)
 	return errors.Join(append(errs, c.validatePlans()...)...)
 }
 
@@ -161,6 +184,7 @@ func (c Config) validatePlans() []error {
 		if p.MilliCPU < 100 {
 			errs = append(errs, fmt.Errorf("%s.milli_cpu: must be at least 100, got %d", key, p.MilliCPU))
 		}
+		errs = append(errs, p.Offer.validate(key)...)
 		same := func(o Plan) bool { return o.ID == p.ID || o.Name == p.Name }
 		if j := slices.IndexFunc(c.Plans, same); j < i {
 			errs = append(errs, fmt.Errorf("%s: has the id or the name of broker.plans[%d]", key, j))

@@ -26,6 +26,8 @@ type driver struct {
 	elected    bool
 	operations map[string]struct{}
 	bindings   map[bindingID]struct{}
+	plans      planCounts
+	expiries   *expiries
 	// busy says that operations are under way: time matters to them.
 	busy atomic.Bool
 }
@@ -36,6 +38,7 @@ func newDriver(cfg Config, t *tables, election *state.Election) *driver {
 	return &driver{
 		cfg: cfg, log: cfg.Log, tables: t, election: election, jobs: newJobs(cfg.Log),
 		operations: map[string]struct{}{}, bindings: map[bindingID]struct{}{},
+		plans: newPlanCounts(cfg.Plans), expiries: newExpiries(),
 	}
 }
 
@@ -55,7 +58,7 @@ func (d *driver) Tick(ctx context.Context, t state.Tick) ([]state.Group, error) 
 		d.log.Info("elected to drive operations")
 	}
 	d.elected = true
-	var groups []state.Group
+	groups := append(d.mendCounts(), d.expire(time.Now())...)
 	for id := range d.operations {
 		if in, ok := d.tables.instances.Get(id); ok {
 			groups = append(groups, d.drive(ctx, in.Value)...)
@@ -73,7 +76,9 @@ func (d *driver) Tick(ctx context.Context, t state.Tick) ([]state.Group, error) 
 func (d *driver) note() {
 	for params := range d.tables.instances.Changed() {
 		id := params[0]
-		if in, ok := d.tables.instances.Get(id); ok && in.Value.Operation.Running() {
+		in, ok := d.tables.instances.Get(id)
+		d.plans.note(id, in.Value.PlanID)
+		if ok && in.Value.Operation.Running() {
 			d.operations[id] = struct{}{}
 			continue
 		}
@@ -82,7 +87,9 @@ func (d *driver) note() {
 	}
 	for params := range d.tables.bindings.Changed() {
 		id := bindingID{params[0], params[1]}
-		if b, ok := d.tables.bindings.Get(params...); ok && b.Value.State != state.BindingReady {
+		b, ok := d.tables.bindings.Get(params...)
+		d.expiries.note(id, b.Value)
+		if ok && !b.Value.State.AtRest() {
 			d.bindings[id] = struct{}{}
 			continue
 		}
@@ -91,8 +98,8 @@ func (d *driver) note() {
 	}
 }
 
-// pace wakes the engine once a second while operations are under way, so that
-// they notice that their time is over.
+// pace wakes the engine once a second while operations are under way or a login
+// expires, so that it is noticed that their time is over.
 func (d *driver) pace(ctx context.Context, wake func()) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -101,7 +108,7 @@ func (d *driver) pace(ctx context.Context, wake func()) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			if d.busy.Load() {
+			if d.busy.Load() || d.expiries.due(time.Now()) {
 				wake()
 			}
 		}

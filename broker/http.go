@@ -27,7 +27,7 @@ func (b *Broker) Handler() http.Handler {
 		respond(w, http.StatusNotFound, "no such path: %s", r.URL.Path)
 	})
 	root.Group(func(api chi.Router) {
-		api.Use(echoIdentity, b.authenticate, checkVersion, b.audit, checkBody, offerHeader, tagCatalog,
+		api.Use(echoIdentity, b.authenticate, checkVersion, b.audit, checkBody, tagCatalog, b.amend, b.extendCatalog,
 			middlewares.AddRequestIdentityToContext, middlewares.AddOriginatingIdentityToContext,
 			middlewares.AddCorrelationIDToContext, middlewares.AddInfoLocationToContext)
 		brokerapi.AttachRoutes(api, b, logger)

@@ -3,7 +3,7 @@ package broker
 import (
 	"context"
 	"net/http"
-	"strings"
+	"strconv"
 
 	"github.com/pivotal-cf/brokerapi/v10/domain"
 	"github.com/pivotal-cf/brokerapi/v10/domain/apiresponses"
@@ -11,18 +11,53 @@ import (
 	"github.com/pgpatron/pgpatron/state"
 )
 
-// GetInstance returns what the platform ordered.
+// GetInstance returns what the platform ordered, what it runs on, and where it
+// is reached.
 func (b *Broker) GetInstance(ctx context.Context, instanceID string, _ domain.FetchInstanceDetails) (domain.GetInstanceDetailsSpec, error) {
-	in, exists, err := b.instance(ctx, instanceID)
+	spec, err := b.getInstance(ctx, instanceID)
+	return spec, b.translate(ctx, "fetching the instance", err)
+}
+
+func (b *Broker) getInstance(ctx context.Context, segment string) (domain.GetInstanceDetailsSpec, error) {
+	var spec domain.GetInstanceDetailsSpec
+	id, err := parseID("instance_id", segment)
+	if err != nil {
+		return spec, err
+	}
+	var in state.Instance
+	var cluster state.Cluster
+	var exists bool
+	err = b.read(ctx, func(tx *state.Tx) (err error) {
+		if in, exists, err = state.Load(tx, state.InstanceKey(id), state.JSON[state.Instance]); err != nil {
+			return err
+		}
+		cluster, _, err = state.Load(tx, state.ClusterKey(id), state.JSON[state.Cluster])
+		return err
+	})
 	switch {
 	case err != nil:
-		return domain.GetInstanceDetailsSpec{}, b.translate(ctx, "fetching the instance", err)
+		return spec, err
 	case !exists || in.Operation.Type == state.Provision && in.Operation.State != state.Succeeded:
-		return domain.GetInstanceDetailsSpec{}, answer(http.StatusNotFound, "", "instance does not exist, or is not ready")
+		return spec, answer(http.StatusNotFound, "", "instance does not exist, or is not ready")
 	case in.Operation.Running():
-		return domain.GetInstanceDetailsSpec{}, errConcurrency
+		return spec, errConcurrency
 	}
-	return domain.GetInstanceDetailsSpec{ServiceID: in.ServiceID, PlanID: in.PlanID, Parameters: parametersOf(in.Parameters)}, nil
+	if info := maintenanceInfoOf(cluster.Image); info != nil {
+		setField(ctx, "maintenance_info", info)
+	}
+	return domain.GetInstanceDetailsSpec{
+		ServiceID: in.ServiceID, PlanID: in.PlanID, Parameters: parametersOf(in.Parameters),
+		Metadata: domain.InstanceMetadata{Labels: b.labels(cluster)},
+	}, nil
+}
+
+// labels are what a user may want to know of an instance without a binding.
+func (b *Broker) labels(cluster state.Cluster) map[string]string {
+	return map[string]string{
+		"host":  b.cfg.RouterHost,
+		"port":  strconv.Itoa(cluster.AllocatedPort),
+		"nodes": strconv.Itoa(len(cluster.Nodes)),
+	}
 }
 
 // Update is refused: the catalog says that neither plans nor parameters can be
@@ -38,26 +73,6 @@ func (b *Broker) Update(ctx context.Context, instanceID string, details domain.U
 		return domain.UpdateServiceSpec{}, apiresponses.ErrPlanChangeNotSupported
 	}
 	return domain.UpdateServiceSpec{}, b.translate(ctx, "update", refuseParameters(details.RawParameters))
-}
-
-// LastOperation tells how far an operation is, in its journal's words.
-func (b *Broker) LastOperation(ctx context.Context, instanceID string, details domain.PollDetails) (domain.LastOperation, error) {
-	in, exists, err := b.instance(ctx, instanceID)
-	switch {
-	case err != nil:
-		return domain.LastOperation{}, b.translate(ctx, "fetching the last operation", err)
-	case !exists && strings.HasPrefix(details.OperationData, string(state.Deprovision)+"-"):
-		return domain.LastOperation{}, apiresponses.ErrInstanceDoesNotExist
-	case !exists:
-		return domain.LastOperation{}, answer(http.StatusNotFound, "", "instance does not exist")
-	}
-	if in.Operation.Running() {
-		setHeader(ctx, "Retry-After", "2")
-	}
-	return domain.LastOperation{
-		State:       domain.LastOperationState(in.Operation.State),
-		Description: in.Operation.Description,
-	}, nil
 }
 
 // instance reads an instance's record as etcd has it now.

@@ -15,36 +15,6 @@ type provisionParameters struct {
 	Synchronous bool
 }
 
-// schemaVersion is the dialect that the OSB specification asks for.
-const schemaVersion = "http://json-schema.org/draft-04/schema#"
-
-// objectSchema is the JSON schema of an object with these properties alone.
-func objectSchema(properties map[string]any) map[string]any {
-	if properties == nil {
-		properties = map[string]any{}
-	}
-	return map[string]any{
-		"$schema":              schemaVersion,
-		"type":                 "object",
-		"additionalProperties": false,
-		"properties":           properties,
-	}
-}
-
-func provisionSchema(p Plan) map[string]any {
-	if !p.Replicated() {
-		return objectSchema(nil)
-	}
-	return objectSchema(map[string]any{
-		"synchronous": map[string]any{
-			"type":    "boolean",
-			"default": true,
-			"description": "true: a write is acknowledged when a standby has it, too, and is never lost. " +
-				"false: writes are faster, and those of the last moments before the leader dies may be lost although they were acknowledged",
-		},
-	})
-}
-
 // parseProvisionParameters checks a user's parameters against the plan's
 // schema.
 func parseProvisionParameters(p Plan, raw json.RawMessage) (provisionParameters, error) {

@@ -35,6 +35,9 @@ func (b *Broker) provision(ctx context.Context, segment string, details domain.P
 	if err != nil {
 		return spec, err
 	}
+	if err := checkOwner(details); err != nil {
+		return spec, err
+	}
 	plan, ok := b.cfg.plan(details.PlanID)
 	if !ok {
 		return spec, badRequest("plan_id: %q is not in the catalog", details.PlanID)
@@ -43,16 +46,16 @@ func (b *Broker) provision(ctx context.Context, segment string, details domain.P
 	if err != nil {
 		return spec, err
 	}
-	if err := b.checkMaintenanceInfo(details.MaintenanceInfo); err != nil {
-		return spec, err
-	}
 	wanted := newInstance(id, details)
 	cluster := b.newCluster(wanted, plan, params)
 	var found state.Instance
-	err = b.engine.Do(ctx, state.Group{Name: "provision", Apply: func(tx *state.Tx) error {
+	err = b.decide(ctx, "provision", func(tx *state.Tx) error {
 		var exists bool
 		found, exists, err = state.Load(tx, state.InstanceKey(id), state.JSON[state.Instance])
 		if err != nil || exists {
+			return err
+		}
+		if err := b.checkMaintenanceInfo(details.MaintenanceInfo); err != nil {
 			return err
 		}
 		if !asyncAllowed {
@@ -60,11 +63,26 @@ func (b *Broker) provision(ctx context.Context, segment string, details domain.P
 		}
 		found = wanted
 		return b.admit(tx, wanted, cluster, plan)
-	}})
+	})
 	if err != nil {
 		return spec, err
 	}
-	return provisioned(found, wanted)
+	spec, err = provisioned(found, wanted)
+	if err == nil && spec.IsAsync && !asyncAllowed {
+		return domain.ProvisionedServiceSpec{}, apiresponses.ErrAsyncRequired
+	}
+	return spec, err
+}
+
+// checkOwner refuses an instance that belongs to nobody.
+func checkOwner(details domain.ProvisionDetails) error {
+	switch {
+	case details.OrganizationGUID == "":
+		return badRequest("organization_guid: must be set")
+	case details.SpaceGUID == "":
+		return badRequest("space_guid: must be set")
+	}
+	return nil
 }
 
 // checkMaintenanceInfo refuses a platform that speaks of another version than
@@ -157,12 +175,20 @@ func (b *Broker) newCluster(in state.Instance, plan Plan, params provisionParame
 // admit gives the cluster its port and its nodes' places and writes both
 // records.
 func (b *Broker) admit(tx *state.Tx, in state.Instance, cluster state.Cluster, plan Plan) error {
+	if err := b.tables.countIn(tx, plan); err != nil {
+		return err
+	}
 	backends, err := b.tables.place(plan, b.cfg.ShareBackends)
 	if err != nil {
 		return err
 	}
 	if cluster.AllocatedPort, err = b.cfg.Ports.Allocate(tx, in.InstanceID); err != nil {
 		return err
+	}
+	if b.cfg.ReadOnlyPorts && plan.Replicated() {
+		if cluster.ReadOnlyPort, err = b.cfg.Ports.AllocateReadOnly(tx, in.InstanceID); err != nil {
+			return err
+		}
 	}
 	for _, backend := range backends {
 		cluster.Nodes = append(cluster.Nodes, state.Node{
@@ -175,7 +201,7 @@ func (b *Broker) admit(tx *state.Tx, in state.Instance, cluster state.Cluster, p
 }
 
 // Deprovision records that the instance is to go. It stops an instance that is
-// still being made, too.
+// still being made, too; any other operation ends first.
 func (b *Broker) Deprovision(ctx context.Context, instanceID string, details domain.DeprovisionDetails, asyncAllowed bool) (domain.DeprovisionServiceSpec, error) {
 	spec, err := b.deprovision(ctx, instanceID, details, asyncAllowed)
 	return spec, b.translate(ctx, "deprovision", err)
@@ -188,7 +214,7 @@ func (b *Broker) deprovision(ctx context.Context, segment string, details domain
 		return spec, err
 	}
 	fresh := newOperation(state.Deprovision, stepRelease, "removing the nodes")
-	err = b.engine.Do(ctx, state.Group{Name: "deprovision", Apply: func(tx *state.Tx) error {
+	err = b.decide(ctx, "deprovision", func(tx *state.Tx) error {
 		in, exists, err := state.Load(tx, state.InstanceKey(id), state.JSON[state.Instance])
 		if err != nil {
 			return err
@@ -206,11 +232,14 @@ func (b *Broker) deprovision(ctx context.Context, segment string, details domain
 			spec.OperationData = in.Operation.ID
 			return nil
 		}
+		if in.Operation.Running() && in.Operation.Type != state.Provision {
+			return errConcurrency
+		}
 		spec.OperationData = fresh.ID
-		in.Operation = fresh
+		in.Begin(fresh)
 		tx.PutJSON(state.InstanceKey(id), in)
 		return markRemoved(tx, id)
-	}})
+	})
 	spec.IsAsync = err == nil
 	return spec, err
 }

@@ -146,7 +146,7 @@ func (d *driver) forget(tx *state.Tx, in *state.Instance) error {
 	tx.DeletePrefix(state.InstanceKey(in.InstanceID) + "/")
 	if in.Operation.Type == state.Deprovision {
 		tx.Delete(state.InstanceKey(in.InstanceID))
-		return nil
+		return countOut(tx, in.PlanID)
 	}
 	in.Operation.State = state.Failed
 	in.Operation.Description = in.Operation.Failure

@@ -10,24 +10,27 @@ type tables struct {
 	instances *state.Table[state.Instance]
 	bindings  *state.Table[state.Binding]
 	clusters  *state.Table[state.Cluster]
-	backends  *state.Table[state.Backend]
-	nodes     *state.Table[state.NodeStatus]
-	leaders   *state.Table[string]
-	members   *state.Table[patroni.Member]
-	unbound   *state.Table[string]
+	// planCounts are the counters of instances, by plan.
+	planCounts *state.Table[int]
+	backends   *state.Table[state.Backend]
+	nodes      *state.Table[state.NodeStatus]
+	leaders    *state.Table[string]
+	members    *state.Table[patroni.Member]
+	unbound    *state.Table[string]
 }
 
 func newTables(s *state.Schema) *tables {
 	s.Watch("/routing/")
 	return &tables{
-		instances: state.Register(s, state.InstancePattern, state.JSON[state.Instance]),
-		bindings:  state.Register(s, state.BindingPattern, state.JSON[state.Binding]),
-		clusters:  state.Register(s, state.ClusterPattern, state.JSON[state.Cluster]),
-		backends:  state.Register(s, state.BackendPattern, state.JSON[state.Backend]),
-		nodes:     state.Register(s, state.NodeStatusPattern, state.JSON[state.NodeStatus]),
-		leaders:   patroni.Leaders(s),
-		members:   patroni.Members(s),
-		unbound:   state.Register(s, state.UnboundPattern, state.Text),
+		instances:  state.Register(s, state.InstancePattern, state.JSON[state.Instance]),
+		bindings:   state.Register(s, state.BindingPattern, state.JSON[state.Binding]),
+		clusters:   state.Register(s, state.ClusterPattern, state.JSON[state.Cluster]),
+		planCounts: state.Register(s, state.PlanCountPattern, state.Integer),
+		backends:   state.Register(s, state.BackendPattern, state.JSON[state.Backend]),
+		nodes:      state.Register(s, state.NodeStatusPattern, state.JSON[state.NodeStatus]),
+		leaders:    patroni.Leaders(s),
+		members:    patroni.Members(s),
+		unbound:    state.Register(s, state.UnboundPattern, state.Text),
 	}
 }
 

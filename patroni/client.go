@@ -140,6 +140,15 @@ func (c *Client) IsPrimary(ctx context.Context) (bool, error) {
 	return err == nil && s.IsPrimary(), err
 }
 
+// Alive asks whether Patroni answers at all, whatever it has to say.
+func (c *Client) Alive(ctx context.Context) error {
+	err := c.do(ctx, http.MethodGet, "/liveness", nil, nil)
+	if _, answered := errors.AsType[*StatusError](err); answered {
+		return nil
+	}
+	return err
+}
+
 // Switchover moves leadership from leader to candidate, or to the best replica
 // if candidate is empty. It returns when Patroni says how it went. A
 // StatusError of code 412 says that it can not be done now.

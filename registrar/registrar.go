@@ -34,6 +34,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pgpatron/pgpatron/patroni"
+	"github.com/pgpatron/pgpatron/registrar/watchdog"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -51,7 +52,11 @@ type Registrar struct {
 	guard   *guard
 	foreign *announcer
 	claim   *claim
-	log     *slog.Logger
+	// watchdog watches what runs; current says that etcd answers, so that what
+	// the tables hold is of now.
+	watchdog *watchdog.Watchdog
+	current  atomic.Bool
+	log      *slog.Logger
 
 	// inventory is Docker's picture; fresh says that it, or a report, is not as
 	// the last Tick saw it.
@@ -130,6 +135,7 @@ func New(cfg Config, client *clientv3.Client) (*Registrar, error) {
 		ID: r.backend, Hostname: cfg.Hostname, Zone: cfg.Zone, Labels: cfg.Labels, PID: os.Getpid(), Since: time.Now().UTC(),
 	}, cfg.SessionTTL, r.engine.Wake)
 	r.desired = newDesired(r.backend)
+	r.watchdog = r.newWatchdog(client)
 	return r, nil
 }
 
@@ -164,6 +170,7 @@ func (r *Registrar) Run(ctx context.Context) error {
 		running.Go(func() error { return r.meter.Run(ctx) })
 		running.Go(func() error { return r.guard.Run(ctx) })
 		running.Go(func() error { return r.foreign.Run(ctx) })
+		running.Go(func() error { return r.watchdog.Run(ctx) })
 		return r.crew.Run(ctx)
 	})
 	if err := running.Wait(); err != nil {
@@ -189,6 +196,11 @@ func (r *Registrar) moved(node string) {
 	r.wake()
 }
 
+// lookAt asks Docker for a node's container.
+func (r *Registrar) lookAt(ctx context.Context, node string) error {
+	return look(ctx, r.docker, r.inventory, node)
+}
+
 // wake asks for a Tick over what is new here.
 func (r *Registrar) wake() {
 	r.fresh.Store(true)
@@ -198,6 +210,7 @@ func (r *Registrar) wake() {
 // Tick compares the records with what Docker has, gives the workers their
 // goals, and publishes what there is.
 func (r *Registrar) Tick(_ context.Context, t state.Tick) ([]state.Group, error) {
+	r.current.Store(t.Lease != clientv3.NoLease)
 	r.due = r.concerned(t) || r.due
 	held, groups, err := r.claim.tick(t, r.tables.backends, r.condition())
 	if err != nil {
@@ -208,6 +221,7 @@ func (r *Registrar) Tick(_ context.Context, t state.Tick) ([]state.Group, error)
 		docker := r.inventory.snapshot()
 		r.crew.assign(r.desired.goals(docker))
 		r.guard.assign(r.orders(docker))
+		r.watch(docker)
 		if t.Lease != clientv3.NoLease {
 			groups = append(groups, r.announce(t, docker)...)
 			groups = append(groups, r.publish(t, docker)...)

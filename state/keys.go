@@ -23,6 +23,8 @@ const (
 	UnboundPattern    = "/routing/unbound/{port}/{router}"
 	InstancePattern   = "/serviceinstance/{id}"
 	BindingPattern    = "/serviceinstance/{id}/bindings/{binding}"
+	FencePattern      = "/serviceinstance/{id}/fence"
+	PlanCountPattern  = "/plans/{plan}/instances"
 	RouterPattern     = "/state/instances/{router}"
 	BackendPattern    = "/registry/nodes/{backend}"
 	// HostPattern is of the hosts that ever registered.
@@ -130,6 +132,12 @@ func InstanceKey(id string) string { return fill(InstancePattern, id) }
 
 // BindingKey holds one binding of an instance: a Binding.
 func BindingKey(id, binding string) string { return fill(BindingPattern, id, binding) }
+
+// FenceKey holds the last fence of an instance's node: a Fence.
+func FenceKey(id string) string { return fill(FencePattern, id) }
+
+// PlanCountKey holds how many instances a plan has, decimal.
+func PlanCountKey(plan string) string { return fill(PlanCountPattern, plan) }
 
 // RouterKey registers a running router. Leased.
 func RouterKey(ip string, pid int) string {

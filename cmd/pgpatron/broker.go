@@ -39,8 +39,11 @@ func addBroker(s *settings, cfg *broker.Config) {
 	add(s, "previous-password", &cfg.PreviousPassword, "", "the password that goes with it", secret)
 	add(s, "ports", &cfg.Ports, "30000-30999", "public ports, FIRST-LAST", state.ParsePorts)
 	add(s, "image", &cfg.Image, defaultImage(), "container image of new nodes", text)
-	add(s, "plans", &cfg.Plans, "", "plans as a YAML list; default: single, cluster, ha", plans)
+	add(s, "service", &cfg.Service, "", "how the service shows itself in marketplaces, as a YAML map", strictYAML[broker.Service])
+	add(s, "plans", &cfg.Plans, "", "plans as a YAML list; default: single, cluster, ha", strictYAML[[]broker.Plan])
 	add(s, "provision-timeout", &cfg.ProvisionTimeout, "10m", "how long an instance may take to become usable", duration)
+	add(s, "min-binding-lifetime", &cfg.MinBindingLifetime, "1m", "the shortest lifetime that a binding may be given", duration)
+	add(s, "max-binding-lifetime", &cfg.MaxBindingLifetime, "87600h", "the longest lifetime that a binding may be given", duration)
 	add(s, "hostname", &cfg.Hostname, hostname(), "the name of this host", text)
 }
 
