@@ -143,7 +143,7 @@ func New(cfg Config, client *clientv3.Client) (*Registrar, error) {
 func (r *Registrar) hands(client *clientv3.Client) hands {
 	return hands{
 		cfg: r.cfg, docker: r.docker, inventory: r.inventory, log: r.log,
-		ports:  &portPicker{docker: r.docker, ports: r.cfg.Ports, addr: r.cfg.Backend},
+		ports:  &portPicker{docker: r.docker, ports: r.cfg.Ports, addr: r.cfg.Backend, log: r.log},
 		fencer: &fencer{etcd: client, inspect: r.docker.inspect, log: r.log, fencings: newFencings(r.cfg.Registerer, r.backend)},
 		picture: picture{
 			engine: r.engine, leaders: r.tables.leaders, members: r.tables.members, syncs: r.tables.syncs, fell: r.inventory.fell,

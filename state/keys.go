@@ -28,7 +28,7 @@ const (
 	RouterPattern     = "/state/instances/{router}"
 	BackendPattern    = "/registry/nodes/{backend}"
 	// HostPattern is of the hosts that ever registered.
-	HostPattern = "/registry/hosts/{backend}"
+	HostPattern = HostPrefix + "{backend}"
 	// CordonPattern is of the switches of whole backends.
 	CordonPattern     = "/state/backends/{backend}"
 	NodeStatusPattern = "/registry/instances/{node}"
@@ -46,6 +46,9 @@ func IsReserved(segment string) bool {
 	}
 	return false
 }
+
+// HostPrefix is above every key of HostPattern.
+const HostPrefix = "/registry/hosts/"
 
 // ServicePrefix is the namespace that Patroni is given: its keys of one
 // cluster are ServicePrefix, the escaped instance id, a slash and a name.

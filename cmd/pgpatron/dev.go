@@ -174,6 +174,9 @@ func (d *dev) runProcesses(ctx context.Context, bridge netip.Addr) error {
 	if err != nil {
 		return err
 	}
+	if err := d.warnOfOthers(ctx, bridge, client); err != nil {
+		return err
+	}
 	metrics := prometheus.NewRegistry()
 	d.broker.Log, d.broker.Metrics, d.broker.ShareBackends = d.log.With("process", "broker"), metrics, d.backends == 1
 	if err := d.configureRouter(ctx, metrics); err != nil {
