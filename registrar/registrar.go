@@ -25,15 +25,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
-	"os"
 	"sync/atomic"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/pgpatron/pgpatron/patroni"
 	"github.com/pgpatron/pgpatron/registrar/watchdog"
 	"github.com/pgpatron/pgpatron/state"
 )
@@ -73,33 +70,6 @@ type Registrar struct {
 	due bool
 }
 
-// tables are what a registrar looks at in etcd.
-type tables struct {
-	clusters      *state.Table[state.Cluster]
-	backends      *state.Table[state.Backend]
-	hosts         *state.Table[state.Host]
-	statuses      *state.Table[state.NodeStatus]
-	announcements *state.Table[netip.AddrPort]
-	leaders       *state.Table[string]
-	members       *state.Table[patroni.Member]
-	syncs         *state.Table[patroni.Sync]
-	readOnly      *state.Table[bool]
-}
-
-func newTables(s *state.Schema, image string) tables {
-	return tables{
-		clusters:      state.Register(s, state.ClusterPattern, state.JSON[state.Cluster]),
-		backends:      state.Register(s, state.BackendPattern, state.JSON[state.Backend]),
-		hosts:         state.Register(s, state.HostPattern, state.JSON[state.Host]),
-		statuses:      state.Register(s, state.NodeStatusPattern, state.JSON[state.NodeStatus]),
-		announcements: state.Register(s, state.AnnouncementPattern(image), announced),
-		leaders:       patroni.Leaders(s),
-		members:       patroni.Members(s),
-		syncs:         patroni.Syncs(s),
-		readOnly:      patroni.ReadOnly(s),
-	}
-}
-
 // New returns a registrar for cfg, which must be valid, on the etcd behind
 // client.
 func New(cfg Config, client *clientv3.Client) (*Registrar, error) {
@@ -131,9 +101,7 @@ func New(cfg Config, client *clientv3.Client) (*Registrar, error) {
 	r.guard = newGuard(r.log)
 	r.foreign = newAnnouncer(r.docker, client, cfg, r.log)
 	r.crew = newCrew(r.hands(client), r.wake)
-	r.claim = newClaim(state.Backend{
-		ID: r.backend, Hostname: cfg.Hostname, Zone: cfg.Zone, Labels: cfg.Labels, PID: os.Getpid(), Since: time.Now().UTC(),
-	}, cfg.SessionTTL, r.engine.Wake)
+	r.claim = newClaim(cfg.self(), cfg.SessionTTL, r.engine.Wake)
 	r.desired = newDesired(r.backend)
 	r.watchdog = r.newWatchdog(client)
 	return r, nil
@@ -239,67 +207,6 @@ func (r *Registrar) ended(err error) {
 	if err != nil {
 		r.due = true
 	}
-}
-
-// concerned takes in what changed and reports whether any of it matters here.
-// Patroni's many writes do not: they must cost nothing.
-func (r *Registrar) concerned(t state.Tick) bool {
-	concerned := r.fresh.Swap(false) || t.Lease != r.lease
-	r.lease = t.Lease
-	r.foreign.hold(t.Lease)
-	for params := range r.tables.clusters.Changed() {
-		concerned = r.desired.update(params[0], r.tables.clusters) || concerned
-	}
-	for params := range r.tables.announcements.Changed() {
-		concerned = r.noteAnnouncement(params[0]) || concerned
-	}
-	for params := range r.tables.statuses.Changed() {
-		concerned = r.noteStatus(params[0]) || concerned
-	}
-	return concerned || r.led()
-}
-
-// led reports whether another leads one of the clusters here, or one's
-// configuration or a backend is another now.
-func (r *Registrar) led() (concerned bool) {
-	here := func(instance string) bool { return len(r.desired.clusters[instance]) > 0 }
-	for params := range r.tables.leaders.Changed() {
-		concerned = concerned || here(params[0])
-	}
-	for params := range r.tables.readOnly.Changed() {
-		concerned = concerned || here(params[0])
-	}
-	for range r.tables.backends.Changed() {
-		concerned = true
-	}
-	return concerned
-}
-
-// noteAnnouncement keeps r.known.
-func (r *Registrar) noteAnnouncement(param string) (mine bool) {
-	a, mine := r.parseAnnouncement(param)
-	if !mine {
-		return false
-	}
-	delete(r.known, a)
-	if _, there := r.tables.announcements.Get(param); there {
-		r.known[a] = struct{}{}
-	}
-	return true
-}
-
-// noteStatus keeps r.told. A status is this backend's if it says so; one that
-// somebody else wrote over is put right by its node.
-func (r *Registrar) noteStatus(node string) (mine bool) {
-	_, was := r.told[node]
-	_, placed := r.desired.nodes[node]
-	delete(r.told, node)
-	status, there := r.tables.statuses.Get(node)
-	if is := there && status.Value.BackendID == r.backend; is {
-		r.told[node] = struct{}{}
-		return true
-	}
-	return was || placed
 }
 
 // doomed confirms with etcd that nobody wants the node here: its record says
