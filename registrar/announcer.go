@@ -76,6 +76,11 @@ func (a *announcer) Run(ctx context.Context) error {
 func (a *announcer) follow(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	// Docker's client learns the engine's version by its first question, and must
+	// not be asked for events meanwhile.
+	if _, err := a.docker.version(ctx); err != nil {
+		return err
+	}
 	impatient := time.AfterFunc(askTimeout, cancel)
 	happened, broken := a.subscribe(ctx)
 	impatient.Stop()
