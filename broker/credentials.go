@@ -105,7 +105,7 @@ func (b *Broker) tell(ctx context.Context, binding state.Binding) (credentials, 
 	if err != nil {
 		return credentials{}, err
 	}
-	cluster, exists, err := b.cluster(ctx, binding.InstanceID)
+	cluster, exists, err := readOne[state.Cluster](ctx, b, state.ClusterKey(binding.InstanceID))
 	if err == nil && !exists {
 		err = errConcurrency // the instance was deleted since
 	}
@@ -117,13 +117,4 @@ func (b *Broker) tell(ctx context.Context, binding state.Binding) (credentials, 
 		setField(ctx, "metadata", newBindingMetadata(binding))
 	}
 	return newCredentials(b.cfg.RouterHost, cluster, binding, password), nil
-}
-
-// cluster reads an instance's cluster record as etcd has it now.
-func (b *Broker) cluster(ctx context.Context, id string) (found state.Cluster, exists bool, err error) {
-	err = b.read(ctx, func(tx *state.Tx) (err error) {
-		found, exists, err = state.Load(tx, state.ClusterKey(id), state.JSON[state.Cluster])
-		return err
-	})
-	return found, exists, err
 }

@@ -21,6 +21,10 @@ type Database interface {
 	CreateLogin(ctx context.Context, c state.Cluster, login Login) error
 	// DropLogin ends the role's sessions and removes it; what it made stays.
 	DropLogin(ctx context.Context, c state.Cluster, role string) error
+	// ChangeExtensions creates the wanted extensions and drops the superfluous.
+	ChangeExtensions(ctx context.Context, c state.Cluster, wanted, superfluous []string) error
+	// Settings returns what these settings are on the node at host:port.
+	Settings(ctx context.Context, c state.Cluster, addr string, names []string) (map[string]string, error)
 }
 
 // Login is the login of one binding.
@@ -65,8 +69,13 @@ func (p Postgres) ProveWrite(ctx context.Context, c state.Cluster) error {
 	})
 }
 
-// session runs work on a connection of the admin role.
+// session runs work on a connection of the admin role to the leader.
 func (p Postgres) session(ctx context.Context, c state.Cluster, work func(ctx context.Context, conn *pgx.Conn) error) error {
+	return sessionAt(ctx, c, p.Host, uint16(c.AllocatedPort), work)
+}
+
+// sessionAt runs work on a connection of the admin role to a server.
+func sessionAt(ctx context.Context, c state.Cluster, host string, port uint16, work func(ctx context.Context, conn *pgx.Conn) error) error {
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
 	// The string keeps what the environment says about PostgreSQL out.
@@ -74,7 +83,7 @@ func (p Postgres) session(ctx context.Context, c state.Cluster, work func(ctx co
 	if err != nil {
 		return err
 	}
-	cfg.Host, cfg.Port = p.Host, uint16(c.AllocatedPort)
+	cfg.Host, cfg.Port = host, port
 	cfg.Database, cfg.User, cfg.Password = c.Database, c.AdminCredentials.Username, c.AdminCredentials.Password.Reveal()
 	conn, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {

@@ -2,11 +2,11 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strconv"
 
 	"github.com/pivotal-cf/brokerapi/v10/domain"
-	"github.com/pivotal-cf/brokerapi/v10/domain/apiresponses"
 
 	"github.com/pgpatron/pgpatron/state"
 )
@@ -24,19 +24,16 @@ func (b *Broker) getInstance(ctx context.Context, segment string) (domain.GetIns
 	if err != nil {
 		return spec, err
 	}
-	var in state.Instance
-	var cluster state.Cluster
-	var exists bool
-	err = b.read(ctx, func(tx *state.Tx) (err error) {
-		if in, exists, err = state.Load(tx, state.InstanceKey(id), state.JSON[state.Instance]); err != nil {
-			return err
-		}
-		cluster, _, err = state.Load(tx, state.ClusterKey(id), state.JSON[state.Cluster])
-		return err
-	})
-	switch {
-	case err != nil:
+	found, err := b.read(ctx, state.InstanceKey(id), state.ClusterKey(id))
+	if err != nil {
 		return spec, err
+	}
+	in, exists, errInstance := record[state.Instance](found, state.InstanceKey(id))
+	cluster, _, errCluster := record[state.Cluster](found, state.ClusterKey(id))
+	if err := errors.Join(errInstance, errCluster); err != nil {
+		return spec, err
+	}
+	switch {
 	case !exists || in.Operation.Type == state.Provision && in.Operation.State != state.Succeeded:
 		return spec, answer(http.StatusNotFound, "", "instance does not exist, or is not ready")
 	case in.Operation.Running():
@@ -60,34 +57,13 @@ func (b *Broker) labels(cluster state.Cluster) map[string]string {
 	}
 }
 
-// Update is refused: the catalog says that neither plans nor parameters can be
-// changed. A platform may still send what it does not want changed.
-func (b *Broker) Update(ctx context.Context, instanceID string, details domain.UpdateDetails, _ bool) (domain.UpdateServiceSpec, error) {
-	in, exists, err := b.instance(ctx, instanceID)
-	switch {
-	case err != nil:
-		return domain.UpdateServiceSpec{}, b.translate(ctx, "update", err)
-	case !exists:
-		return domain.UpdateServiceSpec{}, answer(http.StatusNotFound, "", "instance does not exist")
-	case details.PlanID != "" && details.PlanID != in.PlanID:
-		return domain.UpdateServiceSpec{}, apiresponses.ErrPlanChangeNotSupported
-	}
-	return domain.UpdateServiceSpec{}, b.translate(ctx, "update", refuseParameters(details.RawParameters))
-}
-
 // instance reads an instance's record as etcd has it now.
 func (b *Broker) instance(ctx context.Context, segment string) (state.Instance, bool, error) {
-	var in state.Instance
-	var exists bool
 	id, err := parseID("instance_id", segment)
 	if err != nil {
-		return in, false, err
+		return state.Instance{}, false, err
 	}
-	err = b.read(ctx, func(tx *state.Tx) (err error) {
-		in, exists, err = state.Load(tx, state.InstanceKey(id), state.JSON[state.Instance])
-		return err
-	})
-	return in, exists, err
+	return readOne[state.Instance](ctx, b, state.InstanceKey(id))
 }
 
 // parametersOf returns parameters as the API shows them: never absent.

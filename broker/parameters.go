@@ -8,44 +8,6 @@ import (
 	"strings"
 )
 
-// provisionParameters are what a user may say beside the plan.
-type provisionParameters struct {
-	// Synchronous says whether the leader acknowledges a write only when a
-	// standby has it.
-	Synchronous bool
-}
-
-// parseProvisionParameters checks a user's parameters against the plan's
-// schema.
-func parseProvisionParameters(p Plan, raw json.RawMessage) (provisionParameters, error) {
-	out := provisionParameters{Synchronous: p.Replicated()}
-	given, err := parseObject(raw)
-	if err != nil {
-		return out, err
-	}
-	for name, value := range given {
-		if name != "synchronous" || !p.Replicated() {
-			return out, unknownParameter(name, provisionSchema(p))
-		}
-		if json.Unmarshal(value, &out.Synchronous) != nil || string(value) == "null" {
-			return out, badRequest("parameter synchronous: must be true or false")
-		}
-	}
-	return out, nil
-}
-
-// refuseParameters checks that no parameters are given where none are taken.
-func refuseParameters(raw json.RawMessage) error {
-	given, err := parseObject(raw)
-	if err != nil {
-		return err
-	}
-	for name := range given {
-		return unknownParameter(name, objectSchema(nil))
-	}
-	return nil
-}
-
 func parseObject(raw json.RawMessage) (map[string]json.RawMessage, error) {
 	if len(raw) == 0 || string(raw) == "null" {
 		return nil, nil

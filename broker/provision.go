@@ -47,7 +47,7 @@ func (b *Broker) provision(ctx context.Context, segment string, details domain.P
 		return spec, err
 	}
 	wanted := newInstance(id, details)
-	cluster := b.newCluster(wanted, plan, params)
+	cluster, goal := b.newCluster(wanted, plan, params)
 	var found state.Instance
 	err = b.decide(ctx, "provision", func(tx *state.Tx) error {
 		var exists bool
@@ -62,7 +62,7 @@ func (b *Broker) provision(ctx context.Context, segment string, details domain.P
 			return apiresponses.ErrAsyncRequired
 		}
 		found = wanted
-		return b.admit(tx, wanted, cluster, plan)
+		return b.admit(tx, wanted, cluster, goal)
 	})
 	if err != nil {
 		return spec, err
@@ -149,8 +149,10 @@ func newOperation(kind state.OperationType, step, description string) state.Oper
 	}
 }
 
-// newCluster makes the record of a cluster, all but its port and nodes.
-func (b *Broker) newCluster(in state.Instance, plan Plan, params provisionParameters) state.Cluster {
+// newCluster makes the record of a cluster, all but its port and nodes, and
+// returns what it is to be. Settings and extensions come once it runs.
+func (b *Broker) newCluster(in state.Instance, plan Plan, params parameters) (state.Cluster, target) {
+	goal := newTarget(plan, params, state.NodeSpec{Image: b.cfg.Image, MemoryMB: plan.MemoryMB, MilliCPU: plan.MilliCPU})
 	login := func(username string) state.Credentials {
 		return state.Credentials{Username: username, Password: state.Secret(rand.Text())}
 	}
@@ -167,41 +169,38 @@ func (b *Broker) newCluster(in state.Instance, plan Plan, params provisionParame
 		ReplicationCredentials: login(replicaRole),
 		RESTCredentials:        login(restUser),
 		Database:               databaseName,
-		Synchronous:            params.Synchronous,
-		NodeSpec:               state.NodeSpec{Image: b.cfg.Image, MemoryMB: plan.MemoryMB, MilliCPU: plan.MilliCPU},
-	}
+		Synchronous:            goal.synchronous,
+		PostgresMajor:          b.cfg.PostgresMajor,
+		NodeSpec:               goal.spec,
+	}, goal
 }
 
 // admit gives the cluster its port and its nodes' places and writes both
 // records.
-func (b *Broker) admit(tx *state.Tx, in state.Instance, cluster state.Cluster, plan Plan) error {
-	if err := b.tables.countIn(tx, plan); err != nil {
+func (b *Broker) admit(tx *state.Tx, in state.Instance, cluster state.Cluster, goal target) error {
+	if err := b.tables.countIn(tx, goal.plan); err != nil {
 		return err
 	}
-	backends, err := b.tables.place(plan, b.cfg.ShareBackends)
+	backends, err := b.tables.fleet(b.cfg.ShareBackends).placeNew(goal.plan, goal.nodes)
 	if err != nil {
 		return err
 	}
 	if cluster.AllocatedPort, err = b.cfg.Ports.Allocate(tx, in.InstanceID); err != nil {
 		return err
 	}
-	if b.cfg.ReadOnlyPorts && plan.Replicated() {
+	if b.cfg.ReadOnlyPorts && goal.nodes > 1 {
 		if cluster.ReadOnlyPort, err = b.cfg.Ports.AllocateReadOnly(tx, in.InstanceID); err != nil {
 			return err
 		}
 	}
-	for _, backend := range backends {
-		cluster.Nodes = append(cluster.Nodes, state.Node{
-			NodeID: uuid.NewString(), BackendID: backend, PlanID: in.PlanID, ServiceID: in.ServiceID,
-		})
-	}
+	cluster.Nodes = newNodes(in, backends)
 	tx.PutJSON(state.ClusterKey(in.InstanceID), cluster)
 	tx.PutJSON(state.InstanceKey(in.InstanceID), in)
 	return nil
 }
 
 // Deprovision records that the instance is to go. It stops an instance that is
-// still being made, too; any other operation ends first.
+// still being made, or changed, too.
 func (b *Broker) Deprovision(ctx context.Context, instanceID string, details domain.DeprovisionDetails, asyncAllowed bool) (domain.DeprovisionServiceSpec, error) {
 	spec, err := b.deprovision(ctx, instanceID, details, asyncAllowed)
 	return spec, b.translate(ctx, "deprovision", err)
@@ -231,9 +230,6 @@ func (b *Broker) deprovision(ctx context.Context, segment string, details domain
 		if in.Operation.Type == state.Deprovision && in.Operation.Running() {
 			spec.OperationData = in.Operation.ID
 			return nil
-		}
-		if in.Operation.Running() && in.Operation.Type != state.Provision {
-			return errConcurrency
 		}
 		spec.OperationData = fresh.ID
 		in.Begin(fresh)

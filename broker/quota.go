@@ -12,20 +12,48 @@ import (
 // the plan has as many as it may. The counter is read and written by every
 // admission, so that of two brokers that give the last one only one can.
 func (t *tables) countIn(tx *state.Tx, plan Plan) error {
-	count, known, err := state.Load(tx, state.PlanCountKey(plan.ID), state.Integer)
-	if err != nil {
+	if err := t.haveRoom(tx, plan); err != nil {
 		return err
 	}
-	if !known {
-		count = t.instancesOf(plan.ID)
+	return t.countUp(tx, plan.ID)
+}
+
+// haveRoom refuses one more instance of a plan that has as many as it may.
+func (t *tables) haveRoom(tx *state.Tx, plan Plan) error {
+	count, err := t.count(tx, plan.ID)
+	if err != nil {
+		return err
 	}
 	if plan.MaxInstances > 0 && count >= plan.MaxInstances {
 		// Not 5xx: platforms would send a DELETE after it. Not 422: nor after one
 		// with an error that they do not know.
 		return answer(http.StatusForbidden, "", "quota: plan %s may have %d %s, and has them", plan.Name, plan.MaxInstances, plural(plan.MaxInstances, "instance", "instances"))
 	}
-	tx.Put(state.PlanCountKey(plan.ID), strconv.AppendInt(nil, int64(count+1), 10))
 	return nil
+}
+
+// count reads how many instances a plan has.
+func (t *tables) count(tx *state.Tx, plan string) (int, error) {
+	count, known, err := state.Load(tx, state.PlanCountKey(plan), state.Integer)
+	if err == nil && !known {
+		count = t.instancesOf(plan)
+	}
+	return count, err
+}
+
+func (t *tables) countUp(tx *state.Tx, plan string) error {
+	count, err := t.count(tx, plan)
+	tx.Put(state.PlanCountKey(plan), strconv.AppendInt(nil, int64(count+1), 10))
+	return err
+}
+
+// recount counts an instance that changes from one plan to another. Whether
+// there is room was asked when the change began.
+func (t *tables) recount(tx *state.Tx, from, to string) error {
+	if from == to {
+		return nil
+	}
+	return errors.Join(t.countUp(tx, to), countOut(tx, from))
 }
 
 // countOut counts an instance that no longer has the plan.

@@ -18,24 +18,6 @@ func objectSchema(properties map[string]any) map[string]any {
 	}
 }
 
-// provisionSchema is of what a user may say of a new instance of the plan.
-func provisionSchema(p Plan) map[string]any {
-	if !p.Replicated() {
-		return objectSchema(nil)
-	}
-	return objectSchema(map[string]any{
-		"synchronous": map[string]any{
-			"type":    "boolean",
-			"default": true,
-			"description": "true: a write is acknowledged when a standby has it, too, and is never lost. " +
-				"false: writes are faster, and those of the last moments before the leader dies may be lost although they were acknowledged",
-		},
-	})
-}
-
-// updateSchema is of what may be changed of an instance of the plan.
-func updateSchema(Plan) map[string]any { return objectSchema(nil) }
-
 // bindSchema is of what a user may say of a binding.
 func bindSchema(c Config) map[string]any {
 	return objectSchema(map[string]any{

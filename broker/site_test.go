@@ -2,6 +2,7 @@ package broker_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -33,6 +34,11 @@ type database struct {
 	logins map[string]map[string]broker.Login
 	down   bool
 	proved int
+	// extensions are each instance's; nodes know their settings.
+	extensions map[string][]string
+	// inUse is an extension that can not be dropped.
+	inUse string
+	nodes *fixtures.Nodes
 }
 
 func (d *database) ProveWrite(context.Context, state.Cluster) error {
@@ -50,6 +56,13 @@ func (d *database) CreateLogin(_ context.Context, c state.Cluster, login broker.
 
 func (d *database) DropLogin(_ context.Context, c state.Cluster, role string) error {
 	return d.with(func() { delete(d.logins[c.InstanceID], role) })
+}
+
+// forget loses everything of an instance, as new nodes have lost it.
+func (d *database) forget(instance string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.logins, instance)
 }
 
 func (d *database) with(do func()) error {
@@ -92,6 +105,8 @@ type site struct {
 	broker   *broker.Broker
 	url      string
 	stop     func()
+	// through, if set, is how brokers reach etcd.
+	through *clientv3.Client
 	// contentType and headers are sent with every request.
 	contentType string
 	headers     map[string]string
@@ -105,8 +120,10 @@ func newSite(t testing.TB, backends ...string) *site {
 	}
 	s := &site{t: t, client: fixtures.Etcd(t), database: &database{logins: map[string]map[string]broker.Login{}}}
 	s.nodes = fixtures.RunNodes(t, s.client, backends...)
+	s.database.nodes = s.nodes
 	s.config = broker.Config{
-		Listen: "127.0.0.1:0", Username: "cf", Password: "secret", RouterHost: "db.example",
+		Listen: "127.0.0.1:0", Username: "cf", Password: "secret",
+		AdminUsername: "ops", AdminPassword: "of the operators", RouterHost: "db.example",
 		Ports: state.Ports{First: 30000, Last: 30004}, Image: "image:1", Database: s.database,
 		BindTimeout: 10 * time.Second, SealKey: broker.SealKey{1}, Log: fixtures.Log(t),
 	}
@@ -137,7 +154,7 @@ func (s *site) awaitBackend() {
 
 func (s *site) run() (b *broker.Broker, base string, stop func()) {
 	s.t.Helper()
-	b, err := broker.New(s.config, s.client)
+	b, err := broker.New(s.config, cmp.Or(s.through, s.client))
 	if err != nil {
 		s.t.Fatal(err)
 	}

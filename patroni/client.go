@@ -171,6 +171,12 @@ func (c *Client) Restart(ctx context.Context) error {
 	return c.do(ctx, http.MethodPost, "/restart", struct{}{}, nil)
 }
 
+// RestartIfPending restarts PostgreSQL if settings wait for that. If none do, or
+// Patroni has not taken them in yet, it is a StatusError of code 503.
+func (c *Client) RestartIfPending(ctx context.Context) error {
+	return c.do(ctx, http.MethodPost, "/restart", map[string]bool{"restart_pending": true}, nil)
+}
+
 // Config returns the dynamic configuration, the keys as Patroni spells them.
 func (c *Client) Config(ctx context.Context) (map[string]any, error) {
 	var cfg map[string]any

@@ -28,13 +28,14 @@ type Instance struct {
 const MaxHistory = 50
 
 // Begin makes op the instance's operation and keeps the one before it in
-// History. One that op cuts short has failed.
+// History, without its plan. One that op cuts short has failed.
 func (in *Instance) Begin(op Operation) {
 	before := in.Operation
 	if before.Running() {
 		before.State, before.Updated = Failed, op.Started
 		before.Description = "ended by the operation " + string(op.Type)
 	}
+	before.Plan, before.Done, before.Change = nil, 0, nil
 	if before.ID != "" {
 		in.History = append(in.History, before)
 	}
@@ -62,6 +63,9 @@ type OperationType string
 const (
 	Provision   OperationType = "provision"
 	Deprovision OperationType = "deprovision"
+	Update      OperationType = "update"
+	// Recreate makes an instance anew whose data is lost.
+	Recreate OperationType = "recreate"
 )
 
 // OperationState is where an operation stands, in the words of the OSB API.
@@ -83,6 +87,13 @@ type Operation struct {
 	State OperationState `json:"state"`
 	// Step is the name of the step that is being done.
 	Step string `json:"step"`
+	// Plan is what the operation does beside its named steps, in order; the
+	// first Done of its steps are over. StepSince is when the present one began.
+	Plan      []Step    `json:"plan,omitempty"`
+	Done      int       `json:"done,omitempty"`
+	StepSince time.Time `json:"step_since,omitzero"`
+	// Change is what an update is to end in.
+	Change *Change `json:"change,omitempty"`
 	// Description tells the platform's user how far it is, or why it failed.
 	Description string `json:"description"`
 	// Failure is why the operation fails. It is set as soon as that is decided,

@@ -27,6 +27,7 @@ const (
 	PlanCountPattern  = "/plans/{plan}/instances"
 	RouterPattern     = "/state/instances/{router}"
 	BackendPattern    = "/registry/nodes/{backend}"
+	DrainPattern      = "/registry/drains/{backend}"
 	// HostPattern is of the hosts that ever registered.
 	HostPattern = HostPrefix + "{backend}"
 	// CordonPattern is of the switches of whole backends.
@@ -149,6 +150,9 @@ func RouterKey(ip string, pid int) string {
 
 // BackendKey registers a host that runs nodes: a Backend. Leased.
 func BackendKey(backend string) string { return fill(BackendPattern, backend) }
+
+// DrainKey holds how far the emptying of a backend is: a Drain.
+func DrainKey(backend string) string { return fill(DrainPattern, backend) }
 
 // HostKey holds a backend as it was when it was last seen: a Host. It stays when
 // the backend goes.

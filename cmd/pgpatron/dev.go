@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -99,6 +100,10 @@ func (d *dev) prepareDataDir() error {
 	}
 	if d.broker.Password == "" {
 		d.broker.Password, err = keptPassword(filepath.Join(d.dataDir, "password"))
+	}
+	if d.broker.AdminPassword == "" && err == nil {
+		d.broker.AdminUsername = cmp.Or(d.broker.AdminUsername, "admin")
+		d.broker.AdminPassword, err = keptPassword(filepath.Join(d.dataDir, "admin-password"))
 	}
 	return err
 }
