@@ -1,12 +1,14 @@
 package router
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
 	"os"
+	"runtime"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -43,6 +45,17 @@ type Config struct {
 	// stopped in the middle of a result. Default 0: the kernel's own limit, about
 	// 15 minutes, which does not count that.
 	UserTimeout time.Duration
+	// MaxSessions is how many clients are served at once, those that wait
+	// included. Default: as many as the limit of open files allows.
+	MaxSessions int
+	// MaxInstanceSessions is how many clients of one instance are served at once,
+	// if its plan does not say. Default 2000.
+	MaxInstanceSessions int
+	// MaxHeld and MaxInstanceHeld are how many clients may wait for a leader at
+	// once, in all and of one instance. Default 10000 and 1000.
+	MaxHeld, MaxInstanceHeld int
+	// Loops is how many event loops serve the clients. Default: one for each core.
+	Loops int
 	// Metrics is the host:port of /metrics and /healthz. Default 127.0.0.1:8890.
 	Metrics string
 	// SessionTTL is how long etcd keeps what this router says of itself when it
@@ -71,18 +84,16 @@ func (c Config) WithDefaults() Config {
 	if c.Registry == nil {
 		c.Registry = prometheus.NewRegistry()
 	}
-	c.Hold = orDefault(c.Hold, 30*time.Second)
-	c.DialTimeout = orDefault(c.DialTimeout, 3*time.Second)
-	c.KeepAlive = orDefault(c.KeepAlive, 15*time.Second)
-	c.SessionTTL = orDefault(c.SessionTTL, 10*time.Second)
+	c.Hold = cmp.Or(c.Hold, 30*time.Second)
+	c.DialTimeout = cmp.Or(c.DialTimeout, 3*time.Second)
+	c.KeepAlive = cmp.Or(c.KeepAlive, 15*time.Second)
+	c.SessionTTL = cmp.Or(c.SessionTTL, 10*time.Second)
+	c.MaxSessions = cmp.Or(c.MaxSessions, sessionsByFiles(c.Ports))
+	c.MaxInstanceSessions = cmp.Or(c.MaxInstanceSessions, 2000)
+	c.MaxHeld = cmp.Or(c.MaxHeld, 10000)
+	c.MaxInstanceHeld = cmp.Or(c.MaxInstanceHeld, 1000)
+	c.Loops = cmp.Or(c.Loops, runtime.GOMAXPROCS(0))
 	return c
-}
-
-func orDefault(d, otherwise time.Duration) time.Duration {
-	if d == 0 {
-		return otherwise
-	}
-	return d
 }
 
 // Validate reports every problem at once, each naming its key. It expects the
@@ -97,6 +108,20 @@ func (c Config) Validate() error {
 	}
 	if _, _, err := net.SplitHostPort(c.Metrics); err != nil {
 		errs = append(errs, fmt.Errorf("router.metrics: must be host:port, got %q", c.Metrics))
+	}
+	for _, field := range []struct {
+		key   string
+		value int
+	}{
+		{"router.max_sessions", c.MaxSessions},
+		{"router.max_instance_sessions", c.MaxInstanceSessions},
+		{"router.max_held", c.MaxHeld},
+		{"router.max_instance_held", c.MaxInstanceHeld},
+		{"router.loops", c.Loops},
+	} {
+		if field.value < 1 {
+			errs = append(errs, fmt.Errorf("%s: must be positive, got %d", field.key, field.value))
+		}
 	}
 	for _, field := range []struct {
 		key   string

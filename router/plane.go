@@ -2,15 +2,15 @@ package router
 
 import (
 	"context"
-	"errors"
 	"log/slog"
-	"net"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // plane makes courses true in user space. One goroutine changes routes and
-// listeners; each connection has its own.
+// listeners; event loops accept clients, join them with leaders and move bytes.
 type plane struct {
 	cfg      Config
 	log      *slog.Logger
@@ -19,27 +19,28 @@ type plane struct {
 	failures failures
 	sockets  sockets
 	prober   *prober
-	holder   *holder
+	limits   *limits
 	// started is closed when the first courses have been followed.
 	started chan struct{}
 
+	// ctx lasts as long as run, and so does every wait. loops are made by run.
+	ctx   context.Context
+	loops loops
 	// routes, ports and shut belong to run, and all are by instance. shut are
 	// those of the ports that are not open yet.
 	routes map[string]*route
 	ports  map[string]*port
 	shut   map[string]*port
-	// conns counts the goroutines of listeners and connections.
+	// conns counts the goroutines of connections that wait or are refused.
 	conns sync.WaitGroup
 }
 
 func newPlane(cfg Config, m *metrics, log *slog.Logger) *plane {
-	s := newSockets(cfg)
-	d := s.dialer(cfg.DialTimeout)
-	prober := newProber(d, m, log)
 	return &plane{
-		cfg: cfg, log: log, metrics: m, sockets: s, prober: prober,
+		cfg: cfg, log: log, metrics: m, sockets: newSockets(cfg),
+		prober:  newProber(cfg.DialTimeout, m, log),
+		limits:  newLimits(cfg),
 		orders:  newOrders(),
-		holder:  &holder{dialer: d, prober: prober, metrics: m, hold: cfg.Hold},
 		started: make(chan struct{}),
 		routes:  map[string]*route{},
 		ports:   map[string]*port{},
@@ -50,22 +51,39 @@ func newPlane(cfg Config, m *metrics, log *slog.Logger) *plane {
 // run follows the orders until ctx ends. Then it closes everything and waits
 // until every connection has ended.
 func (p *plane) run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer p.prober.close()
-	defer p.conns.Wait()
-	defer p.closeAll()
-	defer cancel()
+	var err error
+	if p.loops, err = newLoops(p.cfg.Loops); err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	p.ctx = ctx
+	for _, l := range p.loops {
+		g.Go(l.run)
+	}
+	g.Go(func() error {
+		defer p.close()
+		p.steer(ctx)
+		return nil
+	})
+	err = g.Wait()
+	p.conns.Wait()
+	p.prober.close()
+	return err
+}
+
+// steer follows the orders until ctx ends.
+func (p *plane) steer(ctx context.Context) {
 	retry := time.NewTimer(time.Hour)
 	defer retry.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-p.orders.news:
-			p.follow(ctx, p.orders.take())
+			p.follow(p.orders.take())
 		case <-retry.C:
 		}
-		retry.Reset(p.openPorts(ctx))
+		retry.Reset(p.openPorts())
 		p.start()
 	}
 }
@@ -81,10 +99,10 @@ func (p *plane) start() {
 
 // follow takes in what changed: leaders first, because sessions to be cut can
 // not wait; then the ports that are given up, so that others may have them.
-func (p *plane) follow(ctx context.Context, courses map[string]course) {
+func (p *plane) follow(courses map[string]course) {
 	for id, c := range courses {
 		if c.port != 0 {
-			p.route(ctx, id).steer(c.leader)
+			p.route(id).steer(c.leader)
 		}
 	}
 	for id, c := range courses {
@@ -104,10 +122,10 @@ func (p *plane) follow(ctx context.Context, courses map[string]course) {
 }
 
 // route returns the route of an instance and makes it if need be.
-func (p *plane) route(ctx context.Context, instance string) *route {
+func (p *plane) route(instance string) *route {
 	r := p.routes[instance]
 	if r == nil {
-		r = newRoute(ctx, instance, p.metrics, p.log)
+		r = newRoute(p.ctx, instance, p.metrics, p.log)
 		p.routes[instance] = r
 	}
 	return r
@@ -129,40 +147,69 @@ func (p *plane) giveUp(held *port) {
 	p.log.Info("port closed", "instance", held.route.instance, "port", held.number)
 }
 
-func (p *plane) closeAll() {
+// close closes every port, cuts every session and stops the loops.
+func (p *plane) close() {
 	for _, held := range p.ports {
 		held.close()
 	}
 	for _, r := range p.routes {
 		r.close()
 	}
+	for _, l := range p.loops {
+		l.stop()
+	}
 }
 
-// serve is the life of one connection. It owns client.
-func (p *plane) serve(ctx context.Context, r *route, client *net.TCPConn) {
-	s, err := p.holder.connect(ctx, r, client)
-	if err != nil {
-		p.turnAway(ctx, r, client, err)
+// arrive takes in a client that has come to a loop. The shortest way of a
+// session is from here to join, without a wait.
+func (p *plane) arrive(near *loop, r *route, client int) {
+	l := p.loops.choose(near)
+	s := newSession(p, r, l, client)
+	l.load.Add(1)
+	if full := p.limits.take(r); full != "" {
+		p.conns.Go(func() { p.tooMany(s, full) })
 		return
 	}
-	s.run()
+	p.metrics.waiting.Inc()
+	g := r.current()
+	switch {
+	case !g.isReady():
+		p.hold(s)
+	case l == near:
+		s.join(g)
+	case !l.post(func() { s.join(g) }):
+		p.hold(s) // which sees that the plane ends
+	}
 }
 
-// turnAway ends a connection that found no leader.
-func (p *plane) turnAway(ctx context.Context, r *route, client *net.TCPConn, err error) {
-	if !errors.Is(err, errHoldOver) {
-		if errors.Is(err, errClientLeft) {
-			p.metrics.abandoned.Inc()
-		}
-		reset(client)
-		return
+// tooMany refuses a session that is one too many.
+func (p *plane) tooMany(s *session, full string) {
+	defer s.loop.load.Add(-1)
+	format := "too many connections to database %q: instance %s has as many as it may have"
+	if full == "router" {
+		format = "too many connections to database %q of instance %s: the router has as many as it may have"
 	}
-	reason := "not_ready"
-	if r.current().leader.nobody() {
-		reason = "no_leader"
-	}
-	p.metrics.refusals.WithLabelValues(reason).Inc()
-	if err := refuse(ctx, client, r.instance); err != nil {
-		r.log.Debug("refusing a connection", "err", err)
+	p.refuse(s, refusal{reason: full + "_full", code: codeTooMany, format: format, cancels: true})
+}
+
+// joined is called when a session has its leader.
+func (p *plane) joined(s *session) {
+	p.metrics.waiting.Dec()
+	p.metrics.holdSeconds.Observe(time.Since(s.arrived).Seconds())
+	p.release(s)
+}
+
+// left is called when a session is over.
+func (p *plane) left(s *session) {
+	p.release(s)
+	p.limits.give(s.route)
+	s.loop.load.Add(-1)
+}
+
+// release counts a session as one that does not wait any more.
+func (p *plane) release(s *session) {
+	if s.held {
+		s.held = false
+		p.limits.unhold(s.route)
 	}
 }
