@@ -27,6 +27,7 @@ func routerCommand() *cobra.Command {
 		add(s, "dial-timeout", &cfg.DialTimeout, "3s", "how long one attempt to reach a leader may take", duration)
 		add(s, "keep-alive", &cfg.KeepAlive, "15s", "how long a connection may be silent before its peer is asked for a sign of life", duration)
 		add(s, "user-timeout", &cfg.UserTimeout, "0s", "how long what was sent may stay unacknowledged; 0s: the kernel's limit", duration)
+		add(s, "loops", &cfg.Loops, "0", "event loops that serve the clients; 0: one for each core", count)
 		add(s, "metrics", &cfg.Metrics, "127.0.0.1:8890", "host:port of /healthz and /metrics", hostPort)
 	}, func(ctx context.Context, log *slog.Logger, _ io.Writer) error {
 		client, err := connect(ctx, etcd)
