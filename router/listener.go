@@ -113,7 +113,7 @@ func (l *listener) close() {
 // ready accepts.
 func (l *listener) ready(uint32) {
 	for range acceptsAtOnce {
-		fd, _, err := unix.Accept4(l.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+		fd, err := acceptNow(l.fd)
 		switch err {
 		case nil:
 			l.plane.arrive(l.loop, l.route, fd)

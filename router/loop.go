@@ -3,6 +3,7 @@ package router
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -44,8 +45,13 @@ type watch struct {
 	stamp   int32
 }
 
-// eventsAtOnce is how many events are fetched together.
-const eventsAtOnce = 256
+const (
+	// eventsAtOnce is how many events are fetched together.
+	eventsAtOnce = 256
+	// shortWait is how many milliseconds a loop waits before it lets Go's scheduler
+	// know.
+	shortWait = 5
+)
 
 func newLoop() (*loop, error) {
 	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
@@ -69,20 +75,30 @@ func (l *loop) run() error {
 	defer l.release()
 	events := make([]unix.EpollEvent, eventsAtOnce)
 	for !l.stopped {
-		timeout := -1
-		if len(l.more) > 0 {
-			timeout = 0
-		}
-		n, err := unix.EpollWait(l.epoll, events, timeout)
+		n, err := l.wait(events)
 		if err != nil && err != unix.EINTR {
 			return fmt.Errorf("waiting for events: %w", err)
 		}
-		for i := range max(n, 0) {
+		for i := range n {
 			l.dispatch(&events[i])
 		}
 		l.goOn()
 	}
 	return nil
+}
+
+// wait waits for events: shortly at first, as where there is traffic something
+// always comes soon, and then in the way that lets others have the processor.
+func (l *loop) wait(events []unix.EpollEvent) (int, error) {
+	if len(l.more) > 0 {
+		return waitShortly(l.epoll, events, 0)
+	}
+	n, err := waitShortly(l.epoll, events, shortWait)
+	if n > 0 || err != nil {
+		return n, err
+	}
+	n, err = unix.EpollWait(l.epoll, events, -1)
+	return max(n, 0), err
 }
 
 func (l *loop) dispatch(e *unix.EpollEvent) {
@@ -180,10 +196,22 @@ func (a *awakening) ready(uint32) {
 	}
 }
 
+// othersLeast is how many of Go's processors are left to what is no loop.
+const othersLeast = 2
+
+// spreadFrom is how many more than twice the fewest sessions a loop may have
+// before it gives new ones away.
+const spreadFrom = 16
+
 // loops share the sessions.
 type loops []*loop
 
+// newLoops makes n loops. Each of them keeps one of Go's processors while there
+// is traffic, so there have to be some more for everything else.
 func newLoops(n int) (loops, error) {
+	if others := runtime.GOMAXPROCS(0) - n; others < othersLeast {
+		runtime.GOMAXPROCS(n + othersLeast)
+	}
 	var ls loops
 	for range n {
 		l, err := newLoop()
@@ -195,14 +223,19 @@ func newLoops(n int) (loops, error) {
 	return ls, nil
 }
 
-// choose returns the loop for a new session that has come to one of them: the
-// one with the fewest, and rather the same than another.
+// choose returns the loop for a new session that has come to one of them. That
+// is the same, because another one would have to be woken, unless the same has
+// far more to do than the one with the fewest. Ports are spread over the loops,
+// so that this is about single instances with many clients.
 func (ls loops) choose(near *loop) *loop {
 	best := near
 	for _, l := range ls {
-		if l.load.Load()+1 < best.load.Load() {
+		if l.load.Load() < best.load.Load() {
 			best = l
 		}
 	}
-	return best
+	if near.load.Load() > 2*best.load.Load()+spreadFrom {
+		return best
+	}
+	return near
 }

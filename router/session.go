@@ -184,7 +184,7 @@ func (s *session) move(from *side) {
 
 func (s *session) moveOnce(from *side) {
 	b := s.loop.buffer
-	n, err := unix.Read(from.fd, b.bytes[:])
+	n, err := readNow(from.fd, b.bytes[:])
 	switch {
 	case err == unix.EAGAIN:
 		from.readable = false
@@ -240,7 +240,7 @@ func (s *session) flush(to *side) {
 
 func (s *session) write(to *side, b *buffer) {
 	for b.begin < b.end {
-		n, err := unix.Write(to.fd, b.bytes[b.begin:b.end])
+		n, err := writeNow(to.fd, b.bytes[b.begin:b.end])
 		switch {
 		case err == unix.EAGAIN:
 			return
