@@ -54,6 +54,12 @@ type Config struct {
 	// MaxHeld and MaxInstanceHeld are how many clients may wait for a leader at
 	// once, in all and of one instance. Default 10000 and 1000.
 	MaxHeld, MaxInstanceHeld int
+	// Drain is how long sessions may go on after Run was told to end. Default 0:
+	// they are cut at once.
+	Drain time.Duration
+	// TableFile is where the router keeps what it knows of instances and leaders,
+	// for a start without etcd. Default: nowhere.
+	TableFile string
 	// Loops is how many event loops serve the clients. Default: one for each core.
 	Loops int
 	// Metrics is the host:port of /metrics and /healthz. Default 127.0.0.1:8890.
@@ -132,6 +138,7 @@ func (c Config) Validate() error {
 		{"router.dial_timeout", c.DialTimeout, 1},
 		{"router.keep_alive", c.KeepAlive, 3 * time.Second},
 		{"router.user_timeout", c.UserTimeout, 0},
+		{"router.drain", c.Drain, 0},
 		{"router.session_ttl", c.SessionTTL, time.Second},
 	} {
 		if field.value < field.least {

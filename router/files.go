@@ -1,6 +1,8 @@
 package router
 
 import (
+	"fmt"
+	"log/slog"
 	"os"
 	"strconv"
 	"strings"
@@ -21,9 +23,20 @@ func sessionsByFiles(ports state.Ports) int {
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		return 1000
 	}
-	files := int(min(limit.Cur, 1<<21)) - filesReserved - (ports.Last - ports.First + 1)
+	files := int(min(limit.Cur, 1<<21)) - filesReserved - portsOf(ports)
 	return max(files/2, 1)
 }
+
+// warnOfFiles warns if the limit of open files does not allow the sessions that
+// are configured.
+func warnOfFiles(cfg Config, log *slog.Logger) {
+	if allowed := sessionsByFiles(cfg.Ports); cfg.MaxSessions > allowed {
+		log.Warn("the limit of open files is too low for max_sessions", "max_sessions", cfg.MaxSessions, "allowed", allowed,
+			"problem", fmt.Sprintf("mend it with: ulimit -n %d, or LimitNOFILE= of systemd", cfg.MaxSessions*2+filesReserved+portsOf(cfg.Ports)))
+	}
+}
+
+func portsOf(p state.Ports) int { return p.Last - p.First + 1 }
 
 const (
 	// receiveMost is how much of what a peer has sent the kernel shall keep for a

@@ -16,7 +16,7 @@ const refusalsAtOnce = 256
 
 func newLimits(cfg Config) *limits {
 	return &limits{
-		sessions: int64(cfg.MaxSessions), instanceSessions: int64(cfg.MaxInstanceSessions),
+		sessions: int64(min(cfg.MaxSessions, sessionsByFiles(cfg.Ports))), instanceSessions: int64(cfg.MaxInstanceSessions),
 		holds: int64(cfg.MaxHeld), instanceHolds: int64(cfg.MaxInstanceHeld),
 	}
 }

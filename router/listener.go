@@ -41,6 +41,7 @@ type port struct {
 func (h *port) close() {
 	if h.listener != nil {
 		h.listener.loop.call(h.listener.close)
+		h.listener = nil
 	}
 }
 
@@ -103,8 +104,12 @@ func (l *listener) begin() {
 	}
 }
 
-// close closes the port for good.
+// close takes in whoever has come and closes the port for good. Who is left in
+// its queue would be reset.
 func (l *listener) close() {
+	if err := l.accept(backlog); err != nil {
+		l.route.logger().Warn("accepting the last", "err", err)
+	}
 	l.loop.forget(l.fd)
 	unix.Close(l.fd)
 	l.fd = -1
@@ -112,19 +117,26 @@ func (l *listener) close() {
 
 // ready accepts.
 func (l *listener) ready(uint32) {
-	for range acceptsAtOnce {
+	if err := l.accept(acceptsAtOnce); err != nil {
+		l.pause(err)
+	}
+}
+
+// accept takes in at most so many of those that have come.
+func (l *listener) accept(most int) error {
+	for range most {
 		fd, err := acceptNow(l.fd)
 		switch err {
 		case nil:
 			l.plane.arrive(l.loop, l.route, fd)
 		case unix.EAGAIN:
-			return
+			return nil
 		case unix.EINTR, unix.ECONNABORTED:
 		default:
-			l.pause(err)
-			return
+			return err
 		}
 	}
+	return nil
 }
 
 // pause stops accepting for a while: what is wrong, such as too many open files,

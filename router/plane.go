@@ -20,8 +20,9 @@ type plane struct {
 	sockets  sockets
 	prober   *prober
 	limits   *limits
-	// started is closed when the first courses have been followed.
-	started chan struct{}
+	// started is closed when the first courses have been followed, leaving when no
+	// other client shall be let in.
+	started, leaving chan struct{}
 
 	// ctx lasts as long as run, and so does every wait. loops are made by run.
 	ctx   context.Context
@@ -41,10 +42,10 @@ func newPlane(cfg Config, m *metrics, log *slog.Logger) *plane {
 		prober:  newProber(cfg.DialTimeout, m, log),
 		limits:  newLimits(cfg),
 		orders:  newOrders(),
-		started: make(chan struct{}),
-		routes:  map[string]*route{},
-		ports:   map[string]*port{},
-		shut:    map[string]*port{},
+		started: make(chan struct{}), leaving: make(chan struct{}),
+		routes: map[string]*route{},
+		ports:  map[string]*port{},
+		shut:   map[string]*port{},
 	}
 }
 
@@ -73,18 +74,24 @@ func (p *plane) run(ctx context.Context) error {
 
 // steer follows the orders until ctx ends.
 func (p *plane) steer(ctx context.Context) {
-	retry := time.NewTimer(time.Hour)
+	retry := time.NewTimer(idle)
 	defer retry.Stop()
+	leaving := p.leaving
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-p.orders.news:
 			p.follow(p.orders.take())
+		case <-leaving:
+			leaving = nil
+			p.closePorts()
 		case <-retry.C:
 		}
-		retry.Reset(p.openPorts())
-		p.start()
+		if leaving != nil {
+			retry.Reset(p.openPorts())
+			p.start()
+		}
 	}
 }
 
@@ -147,11 +154,15 @@ func (p *plane) giveUp(held *port) {
 	p.log.Info("port closed", "instance", held.route.instance, "port", held.number)
 }
 
-// close closes every port, cuts every session and stops the loops.
-func (p *plane) close() {
+func (p *plane) closePorts() {
 	for _, held := range p.ports {
 		held.close()
 	}
+}
+
+// close closes every port, cuts every session and stops the loops.
+func (p *plane) close() {
+	p.closePorts()
 	for _, r := range p.routes {
 		r.close()
 	}

@@ -121,7 +121,8 @@ func (p *prober) takesWrites(ctx context.Context, l leader, s *probing) bool {
 	if s.silent.IsZero() {
 		s.silent = s.asked
 	}
-	if time.Since(s.silent) < probeSilence || !p.accepts(ctx, l) {
+	// Of a leader from disk nobody has seen the key.
+	if l.term == 0 || time.Since(s.silent) < probeSilence || !p.accepts(ctx, l) {
 		return false
 	}
 	p.metrics.fallbacks.Inc()

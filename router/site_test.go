@@ -1,6 +1,7 @@
 package router_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -192,14 +193,17 @@ func startRouter(t testing.TB, client *clientv3.Client, cfg router.Config) *runn
 			if err != nil {
 				t.Errorf("Run: %v", err)
 			}
-		case <-time.After(5 * time.Second):
+		case <-time.After(cfg.Drain + 5*time.Second):
 			t.Fatal("Run goes on after its context ended")
 		}
 	}
 	t.Cleanup(stop)
 	eventually(t, "the router serves", func() bool { return r.Health().OK })
 	eventually(t, "the router is registered", func() bool {
-		resp, err := client.Get(ctx, state.RouterKey(cfg.IP.String(), pid))
+		if r.Health().Stale {
+			return true // there is no etcd to be registered in
+		}
+		resp, err := client.Get(ctx, state.RouterKey(cfg.IP.String(), cmp.Or(cfg.PID, pid)))
 		return err == nil && len(resp.Kvs) == 1
 	})
 	return &running{Router: r, stop: stop}

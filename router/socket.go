@@ -63,7 +63,7 @@ func (s sockets) open(fd int, at netip.AddrPort, everywhere bool) error {
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
 		return os.NewSyscallError("setsockopt", err)
 	}
-	if err := shareWithSuccessor(fd); err != nil {
+	if err := share(fd); err != nil {
 		return err
 	}
 	if at.Addr().Is6() {
@@ -78,15 +78,21 @@ func (s sockets) open(fd int, at netip.AddrPort, everywhere bool) error {
 	if err := unix.Bind(fd, sockaddr(at)); err != nil {
 		return os.NewSyscallError("bind", err)
 	}
-	return os.NewSyscallError("listen", unix.Listen(fd, backlog))
+	if err := unix.Listen(fd, backlog); err != nil {
+		return os.NewSyscallError("listen", err)
+	}
+	return succeed(fd)
 }
 
-// shareWithSuccessor allows another process to listen, too, and gives every new
-// connection to the second of them.
-func shareWithSuccessor(fd int) error {
-	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); err != nil {
-		return os.NewSyscallError("setsockopt", err)
-	}
+// share allows another process of the same user to listen on a socket's port,
+// too. It is called before bind.
+func share(fd int) error {
+	return os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1))
+}
+
+// succeed gives every new connection to the second of those that share a port.
+// It is called after listen: before bind the socket would share with nobody.
+func succeed(fd int) error {
 	// A program that returns the index of a socket among those that share a port.
 	// If there is no second one, the kernel goes by its own choice.
 	second := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: 1}}

@@ -38,31 +38,46 @@ type course struct {
 // steering is the reactor: it keeps the courses right and gives on those that
 // changed. A Tick costs what changed, not what there is.
 type steering struct {
-	allocations  *state.Table[int]
-	leaders      *state.Table[string]
-	members      *state.Table[patroni.Member]
-	registration *registration
-	courses      map[string]course
-	// give takes changed courses and must not block.
-	give func([]course)
+	allocations *state.Table[int]
+	leaders     *state.Table[string]
+	members     *state.Table[patroni.Member]
+	courses     map[string]course
+	// table takes changed courses and has those that another router left.
+	table *table
 	// begun is whether the first courses, perhaps none, have been given.
 	begun bool
 }
 
-// Tick computes the courses of the instances of which anything changed, and
-// what this router has to tell etcd.
-func (s *steering) Tick(_ context.Context, t state.Tick) ([]state.Group, error) {
+func newSteering(schema *state.Schema, t *table) *steering {
+	return &steering{
+		allocations: state.Register(schema, state.AllocationPattern, state.Integer),
+		leaders:     patroni.Leaders(schema),
+		members:     patroni.Members(schema),
+		courses:     map[string]course{},
+		table:       t,
+	}
+}
+
+// Tick computes the courses of the instances of which anything changed.
+func (s *steering) Tick(context.Context, state.Tick) ([]state.Group, error) {
+	ids := s.touched()
+	if !s.begun {
+		s.courses = s.table.begin()
+		for id := range s.courses {
+			ids[id] = struct{}{}
+		}
+	}
 	var changed []course
-	for id := range s.touched() {
+	for id := range ids {
 		if c, ok := s.look(id); ok {
 			changed = append(changed, c)
 		}
 	}
 	if len(changed) > 0 || !s.begun {
 		s.begun = true
-		s.give(changed)
+		s.table.give(changed)
 	}
-	return s.registration.groups(t), nil
+	return nil, nil
 }
 
 // touched returns the instances whose course may have changed.
