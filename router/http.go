@@ -14,6 +14,8 @@ type Health struct {
 	// and followed it. It stays so when etcd is gone.
 	OK   bool       `json:"ok"`
 	Etcd EtcdHealth `json:"etcd"`
+	// DataPlane is what moves the bytes of new sessions.
+	DataPlane DataPlaneHealth `json:"data_plane"`
 	// Unbound are the public ports that can not be opened.
 	Unbound []UnboundPort `json:"unbound"`
 }
@@ -24,6 +26,12 @@ type EtcdHealth struct {
 	// AgeSeconds is the time since etcd last answered, or since the start.
 	AgeSeconds float64 `json:"age_seconds"`
 	Error      string  `json:"error,omitempty"`
+}
+
+// DataPlaneHealth tells which plane is used and why.
+type DataPlaneHealth struct {
+	Plane  DataPlane `json:"plane"`
+	Reason string    `json:"reason"`
 }
 
 // UnboundPort is a public port that can not be opened.
@@ -42,7 +50,7 @@ func (r *Router) Handler() http.Handler {
 
 // Health returns what /healthz tells.
 func (r *Router) Health() Health {
-	h := Health{Unbound: []UnboundPort{}}
+	h := Health{Unbound: []UnboundPort{}, DataPlane: r.plane.fast.health()}
 	select {
 	case <-r.plane.started:
 		h.OK = true

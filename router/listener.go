@@ -66,6 +66,7 @@ func (p *plane) open(ctx context.Context, held *port) {
 	p.failures.remove(held.number)
 	p.log.Info("port open", "instance", held.route.instance, "port", held.number)
 	p.conns.Go(func() { p.accept(ctx, held.route, l) })
+	p.attach(held)
 }
 
 // host is the address to listen on; empty means all.

@@ -20,6 +20,10 @@ type plane struct {
 	sockets  sockets
 	prober   *prober
 	holder   *holder
+	fast     *fastPath
+	// given is the kernel, once it leads, and lanes what run has made of it.
+	given chan *lanes
+	lanes *lanes
 	// started is closed when the first courses have been followed.
 	started chan struct{}
 
@@ -36,7 +40,7 @@ func newPlane(cfg Config, m *metrics, log *slog.Logger) *plane {
 	s := newSockets(cfg)
 	d := s.dialer(cfg.DialTimeout)
 	prober := newProber(d, m, log)
-	return &plane{
+	p := &plane{
 		cfg: cfg, log: log, metrics: m, sockets: s, prober: prober,
 		orders:  newOrders(),
 		holder:  &holder{dialer: d, prober: prober, metrics: m, hold: cfg.Hold},
@@ -44,7 +48,10 @@ func newPlane(cfg Config, m *metrics, log *slog.Logger) *plane {
 		routes:  map[string]*route{},
 		ports:   map[string]*port{},
 		shut:    map[string]*port{},
+		given:   make(chan *lanes),
 	}
+	p.fast = newFastPath(cfg, p)
+	return p
 }
 
 // run follows the orders until ctx ends. Then it closes everything and waits
@@ -63,6 +70,9 @@ func (p *plane) run(ctx context.Context) error {
 			return nil
 		case <-p.orders.news:
 			p.follow(ctx, p.orders.take())
+		case p.lanes = <-p.given:
+			p.attachAll()
+			continue
 		case <-retry.C:
 		}
 		retry.Reset(p.openPorts(ctx))
@@ -76,6 +86,40 @@ func (p *plane) start() {
 	case <-p.started:
 	default:
 		close(p.started)
+		if p.lanes != nil {
+			p.lanes.kernel.Settle()
+		}
+	}
+}
+
+// take hands the kernel to run.
+func (p *plane) take(ctx context.Context, l *lanes) {
+	select {
+	case p.given <- l:
+	case <-ctx.Done():
+	}
+}
+
+// attachAll has the kernel lead every port that is open.
+func (p *plane) attachAll() {
+	for _, held := range p.ports {
+		if held.listener != nil {
+			p.attach(held)
+		}
+	}
+	select {
+	case <-p.started:
+		p.lanes.kernel.Settle()
+	default:
+	}
+}
+
+// attach has the kernel lead an open port. One that could not be opened is
+// somebody else's.
+func (p *plane) attach(held *port) {
+	if p.lanes != nil {
+		p.fast.join(uint16(held.number), held.route)
+		held.route.attach(lane{lanes: p.lanes, port: uint16(held.number)})
 	}
 }
 
@@ -125,6 +169,8 @@ func (p *plane) giveUp(held *port) {
 	held.close()
 	delete(p.ports, held.route.instance)
 	delete(p.shut, held.route.instance)
+	held.route.detach()
+	p.fast.leave(uint16(held.number))
 	p.failures.remove(held.number)
 	p.log.Info("port closed", "instance", held.route.instance, "port", held.number)
 }
@@ -140,6 +186,7 @@ func (p *plane) closeAll() {
 
 // serve is the life of one connection. It owns client.
 func (p *plane) serve(ctx context.Context, r *route, client *net.TCPConn) {
+	r.suspect()
 	s, err := p.holder.connect(ctx, r, client)
 	if err != nil {
 		p.turnAway(ctx, r, client, err)

@@ -60,6 +60,7 @@ type route struct {
 	closed   bool
 	// last is the newest leader that was not nobody.
 	last leader
+	lane lane
 }
 
 func newRoute(ctx context.Context, instance string, m *metrics, log *slog.Logger) *route {
@@ -103,9 +104,13 @@ func (r *route) steer(l leader) {
 	var cut []*session
 	if !before.leader.same(l) {
 		cut = r.dismissAll()
+		r.lane.cut()
 	} else if before.isReady() && before.leader.trusts(l) {
 		close(r.reign.ready)
+	} else {
+		r.lane.hold()
 	}
+	r.pursue(r.reign)
 	r.note(l)
 	r.mu.Unlock()
 	before.end(errReignOver)
@@ -157,6 +162,8 @@ func (r *route) renew(g *reign) {
 	}
 	r.reign = newReign(r.ctx, g.leader)
 	g.end(errReignOver)
+	r.lane.hold()
+	r.pursue(r.reign)
 }
 
 // admit takes a new session in, unless its leader leads no more.
@@ -196,6 +203,7 @@ func (r *route) close() {
 	r.mu.Lock()
 	r.closed = true
 	cut := r.dismissAll()
+	r.lane.cut()
 	last := r.reign
 	r.mu.Unlock()
 	last.end(errGone)

@@ -94,6 +94,7 @@ func (r *Router) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return r.engine.Run(ctx) })
 	g.Go(func() error { return r.plane.run(ctx) })
+	g.Go(func() error { return r.plane.fast.run(ctx) })
 	g.Go(func() error { return r.contact.run(ctx) })
 	g.Go(func() error { return serveHTTP(ctx, listener, r.Handler()) })
 	return g.Wait()

@@ -27,6 +27,8 @@ func routerCommand() *cobra.Command {
 		add(s, "dial-timeout", &cfg.DialTimeout, "3s", "how long one attempt to reach a leader may take", duration)
 		add(s, "keep-alive", &cfg.KeepAlive, "15s", "how long a connection may be silent before its peer is asked for a sign of life", duration)
 		add(s, "user-timeout", &cfg.UserTimeout, "0s", "how long what was sent may stay unacknowledged; 0s: the kernel's limit", duration)
+		add(s, "data-plane", &cfg.DataPlane, "auto", "what moves the bytes of sessions: kernel, user, or auto: the kernel where it can be used", router.ParseDataPlane)
+		add(s, "leave-rules", &cfg.LeaveRules, "false", "leave what the kernel leads when the router ends, for one that is started at once", boolean)
 		add(s, "metrics", &cfg.Metrics, "127.0.0.1:8890", "host:port of /healthz and /metrics", hostPort)
 	}, func(ctx context.Context, log *slog.Logger, _ io.Writer) error {
 		client, err := connect(ctx, etcd)

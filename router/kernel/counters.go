@@ -14,8 +14,7 @@ type Counters struct {
 	Opened                         uint64
 	SentPackets, SentBytes         uint64 // by clients
 	ReceivedPackets, ReceivedBytes uint64 // by clients, from leaders
-	// Open is the number of connections that are tracked: those that have not
-	// ended, or only a moment ago.
+	// Open is the number of connections that have not ended.
 	Open int
 }
 
@@ -29,7 +28,29 @@ func (p *Plane) Counters() (map[uint16]Counters, error) {
 			return nil, err
 		}
 	}
-	return all, nil
+	return all, p.countOpen(all)
+}
+
+// countOpen adds the flows that are tracked.
+func (p *Plane) countOpen(all map[uint16]Counters) error {
+	_, err := p.askTracker.led(func(f flow) bool {
+		if c, known := all[f.port()]; known && f.state() >= established && f.state() < timeWait {
+			c.Open++
+			all[f.port()] = c
+		}
+		return false
+	})
+	return err
+}
+
+// Tracked returns how many flows of any kind this host's kernel tracks, and how
+// many it can. At its limit a host takes no new connections, led or not.
+func Tracked() (entries, limit int, err error) {
+	if entries, err = readNumber("/proc/sys/net/netfilter/nf_conntrack_count"); err != nil {
+		return 0, 0, err
+	}
+	limit, err = readNumber("/proc/sys/net/netfilter/nf_conntrack_max")
+	return entries, limit, err
 }
 
 // count adds what a table has counted.

@@ -17,11 +17,11 @@ import (
 var rounds = flag.Int("rounds", 2, "how many times every kind of connection is cut")
 
 // Whatever a client is and does, a cut ends its connection, on both sides.
-func TestCutEndsEveryKindOfConnection(t *testing.T) {
-	l := newLab(t)
+func cutEndsEveryKindOfConnection(t *testing.T, l *lab) {
 	p, _ := l.start(kernel.Config{})
 	for _, family := range families {
 		t.Run(family, func(t *testing.T) {
+			l := l.in(t)
 			leader, next := l.l1[family], l.l2[family]
 			for round := range *rounds {
 				p.Offer(uint16(l.port), leader.addr)

@@ -67,10 +67,14 @@ func masked(op expr.CmpOp, mask, want []byte) []expr.Any {
 	}
 }
 
-func isTCP() []expr.Any {
+func isTCP() []expr.Any { return protocol(expr.CmpOpEq) }
+
+func isNotTCP() []expr.Any { return protocol(expr.CmpOpNeq) }
+
+func protocol(op expr.CmpOp) []expr.Any {
 	return []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: regWork},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: regWork, Data: []byte{unix.IPPROTO_TCP}},
+		&expr.Cmp{Op: op, Register: regWork, Data: []byte{unix.IPPROTO_TCP}},
 	}
 }
 

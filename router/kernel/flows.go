@@ -107,9 +107,3 @@ func (t *tracker) remove(f flow) error {
 	}
 	return nil
 }
-
-// entries returns how many flows of any kind there are.
-func (t *tracker) entries() (uint32, error) {
-	stats, err := t.conn.StatsGlobal()
-	return stats.Entries, err
-}

@@ -71,9 +71,10 @@ type Plane struct {
 	orders  map[uint16][]order
 	settled bool
 
-	// asking guards asker, the connection of all who only read.
-	asking sync.Mutex
-	asker  *nftables.Conn
+	// asking guards the connections of all who only read.
+	asking     sync.Mutex
+	asker      *nftables.Conn
+	askTracker *tracker
 }
 
 // order is what is to become of a port: its connections are cut if cut says so,
@@ -85,8 +86,8 @@ type order struct {
 	adopt bool
 }
 
-// errBusy says that another process leads ports in this network namespace.
-var errBusy = errors.New("another router of this host leads in the kernel")
+// ErrBusy says that another process leads ports in this network namespace.
+var ErrBusy = errors.New("another router of this host leads in the kernel")
 
 // Open prepares this host, takes over what an earlier process has left, and
 // returns an error that says what is in the way if this host can not do it. It
@@ -117,12 +118,15 @@ func (p *Plane) open() (err error) {
 	}
 	// The name is one of the network namespace, as the rules are.
 	if p.lock, err = net.Listen("unix", "@pgpatron-kernel"); err != nil {
-		return errBusy
+		return ErrBusy
 	}
 	if p.poker, err = dialPoker(); err != nil {
 		return err
 	}
 	if p.tracker, err = dialTracker(p.cfg.Listen); err != nil {
+		return err
+	}
+	if p.askTracker, err = dialTracker(p.cfg.Listen); err != nil {
 		return err
 	}
 	if p.asker, err = dialNftables(); err != nil {
@@ -143,8 +147,10 @@ func (p *Plane) close() error {
 	if p.poker != nil {
 		errs = append(errs, p.poker.close())
 	}
-	if p.tracker != nil {
-		errs = append(errs, p.tracker.close())
+	for _, t := range []*tracker{p.tracker, p.askTracker} {
+		if t != nil {
+			errs = append(errs, t.close())
+		}
 	}
 	for _, conn := range []*nftables.Conn{p.conn, p.asker} {
 		if conn != nil {

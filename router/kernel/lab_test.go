@@ -2,17 +2,23 @@ package kernel_test
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/google/nftables"
 
 	"github.com/pgpatron/pgpatron/fixtures"
 	"github.com/pgpatron/pgpatron/fixtures/netlab"
@@ -70,8 +76,7 @@ func newLab(t testing.TB) *lab {
 	gate.Masquerade(t, "10.92.1.0/24")
 	gate.Masquerade(t, "fd92:1::/64")
 	container := join("container", 3)
-	l.router.Masquerade(t, "10.91.3.0/24")
-	l.router.Masquerade(t, "fd91:3::/64")
+	l.hideContainers()
 	l.clients = map[string]client{
 		"direct":    {direct, addresses(1)},
 		"natted":    {behind, addresses(2)},
@@ -81,6 +86,19 @@ func newLab(t testing.TB) *lab {
 	l.l1, l.l2 = newServers(t, join("leader1", 11), 11), newServers(t, join("leader2", 12), 12)
 	l.user = newServer(t, l.router, ":"+strconv.Itoa(l.port))
 	return l
+}
+
+// in returns the lab for a subtest.
+func (l *lab) in(t testing.TB) *lab {
+	sub := *l
+	sub.t, sub.clients = t, maps.Clone(l.clients)
+	return &sub
+}
+
+// hideContainers does on the router's host what Docker does there.
+func (l *lab) hideContainers() {
+	l.router.Masquerade(l.t, "10.91.3.0/24")
+	l.router.Masquerade(l.t, "fd91:3::/64")
 }
 
 // addresses are those of the router in network n.
@@ -268,3 +286,65 @@ func eventually(t testing.TB, what string, cond func() bool) {
 }
 
 var errHangs = errors.New("it hangs")
+
+// addr is the router's IPv4 address as a client sees it.
+func (l *lab) addr(kind string) netip.Addr {
+	return netip.MustParseAddr(l.clients[kind].router["ipv4"])
+}
+
+func mustAddrPort(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
+
+// expectReset waits until a connection has been reset.
+func (l *lab) expectReset(conn *net.TCPConn) {
+	l.t.Helper()
+	conn.SetDeadline(time.Now().Add(patience))
+	if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		l.t.Errorf("connection ended with %v, want a reset", err)
+	}
+}
+
+// hole makes an address that nobody can reach: the way there ends at a host that
+// says so, or says nothing.
+func (l *lab) hole(addr string, silent bool) {
+	l.t.Helper()
+	hole := netlab.NewHost(l.t, "hole")
+	netlab.Join(l.t, l.router, hole, "10.91.99.0/24")
+	hole.Route(l.t, "10.91.0.0/16", "10.91.99.1")
+	hole.Forward(l.t)
+	if silent {
+		hole.Sysctl(l.t, "net.ipv4.ip_forward", "0")
+	}
+	l.router.Route(l.t, addr, "10.91.99.2")
+}
+
+// tables are the names of all tables of nftables on the router's host.
+func (l *lab) tables() []string {
+	l.t.Helper()
+	tables, err := l.nft().ListTables()
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	var names []string
+	for _, table := range tables {
+		names = append(names, table.Name)
+	}
+	return names
+}
+
+// leads reports whether the kernel leads an IPv4 port.
+func (l *lab) leads(port uint16) bool {
+	table := &nftables.Table{Name: "pgpatron", Family: nftables.TableFamilyIPv4}
+	elements, err := l.nft().GetSetElements(&nftables.Set{Table: table, Name: "leaders"})
+	return err == nil && slices.ContainsFunc(elements, func(e nftables.SetElement) bool {
+		return binary.BigEndian.Uint16(e.Key) == port
+	})
+}
+
+func (l *lab) nft() *nftables.Conn {
+	l.t.Helper()
+	c, err := nftables.New()
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return c
+}

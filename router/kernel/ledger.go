@@ -45,11 +45,13 @@ func (l *ledger) note(port uint16, o order) {
 	if known && (o.cut || o.leader.IsValid() && last.IsValid() && last != o.leader) {
 		l.cutting[port] = struct{}{}
 	}
+	delete(l.wanted, port)
+	delete(l.pending, port)
 	if o.leader.IsValid() {
-		l.wanted[port], l.pending[port] = o.leader, struct{}{}
-	} else {
-		delete(l.wanted, port)
-		delete(l.pending, port)
+		l.wanted[port] = o.leader
+		if l.led[port] != o.leader {
+			l.pending[port] = struct{}{}
+		}
 	}
 }
 

@@ -108,7 +108,9 @@ func (t *table) chains() []chain {
 			words(isTCP(), t.isLed(), t.comeFromAsked())),
 		t.base("watch_in", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, -140,
 			words(isTCP(), status(translate, translate), direction(original), jump("from_client")),
-			words(isTCP(), status(translate, translate), direction(reply), isElsewhere(expr.MetaKeyIIFNAME), jump("from_server"))),
+			words(isTCP(), status(translate, translate), direction(reply), isElsewhere(expr.MetaKeyIIFNAME), jump("from_server")),
+			// That a leader can not be reached is kept from the client as a refusal is.
+			words(state(expr.CtStateBitRELATED), isNotTCP(), status(translate|assured, translate), portOfFlow(), isIn(t.ports), putInto(t.failed), drop())),
 		t.base("watch_out", nftables.ChainTypeFilter, nftables.ChainHookOutput, -140,
 			words(isTCP(), status(translate, translate), direction(original), jump("from_client")),
 			words(isTCP(), status(translate, translate), direction(reply), jump("from_server"))),

@@ -80,8 +80,9 @@ func (p *Plane) leave() error {
 			return errors.Join(fmt.Errorf("%d ports still have connections", len(p.ledger.cutting)), err)
 		}
 	}
-	for wait := again[0]; len(p.repeats) > 0; wait = p.pokeAgain(time.Now()) {
-		time.Sleep(wait)
+	if len(p.repeats) > 0 {
+		time.Sleep(again[0]) // one repetition is worth the wait
+		p.pokeAgain(time.Now())
 	}
 	for _, t := range p.tables {
 		p.conn.DelTable(t.nft)
