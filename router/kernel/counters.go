@@ -33,7 +33,7 @@ func (p *Plane) Counters() (map[uint16]Counters, error) {
 
 // countOpen adds the flows that are tracked.
 func (p *Plane) countOpen(all map[uint16]Counters) error {
-	_, err := p.askTracker.led(func(f flow) bool {
+	_, err := p.askTracker.led(families, func(f flow) bool {
 		if c, known := all[f.port()]; known && f.state() >= established && f.state() < timeWait {
 			c.Open++
 			all[f.port()] = c

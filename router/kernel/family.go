@@ -42,6 +42,9 @@ var ipv6 = &family{
 	forwarding: "net.ipv6.conf.all.forwarding", forwardingFile: "/proc/sys/net/ipv6/conf/all/forwarding", iptables: "ip6tables",
 }
 
+// families are all of them.
+var families = []*family{ipv4, ipv6}
+
 // familyOf returns the family of an address that has been unmapped.
 func familyOf(a netip.Addr) *family {
 	if a.Is4() {

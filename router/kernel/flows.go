@@ -20,7 +20,7 @@ const (
 	established = 3
 	lastACK     = 6
 	timeWait    = 7
-	closed      = 8
+	closed      = 8 // by a reset, which only one side may have got
 )
 
 // port is the public port that the client asked for.
@@ -51,6 +51,12 @@ func (f flow) state() uint8 {
 	return f.ProtoInfo.TCP.State
 }
 
+// mayLive reports whether there may be a client or a server that takes the flow for
+// a connection.
+func (f flow) mayLive() bool {
+	return f.state() >= established && f.state() <= lastACK || f.state() == closed
+}
+
 // lastACK is the client's last acknowledgement, as the mark rule wrote it: in the
 // order of the network.
 func (f flow) lastACK() uint32 { return binary.BigEndian.Uint32(native32(f.Mark)) }
@@ -71,11 +77,12 @@ func dialTracker(listen netip.Addr) (*tracker, error) {
 
 func (t *tracker) close() error { return t.conn.Close() }
 
-// led returns the flows that have been led to another address than the one they
-// asked for and that match wants.
-func (t *tracker) led(wants func(flow) bool) ([]flow, error) {
+// led returns the flows of some families that have been led to another address
+// than the one they asked for and that match wants. Each family costs a walk
+// through the kernel's whole table, 10 ms or more.
+func (t *tracker) led(of []*family, wants func(flow) bool) ([]flow, error) {
 	var found []flow
-	for _, f := range []*family{ipv4, ipv6} {
+	for _, f := range of {
 		all, err := t.conn.DumpFilter(translated(f), nil)
 		if err != nil {
 			return nil, fmt.Errorf("reading flows: %w", err)

@@ -67,6 +67,25 @@ func (l *ledger) misled(of iter.Seq[uint16]) leads {
 	return out
 }
 
+// isCut reports whether a flow is to be ended.
+func (l *ledger) isCut(f flow) bool {
+	_, cut := l.cutting[f.port()]
+	return cut
+}
+
+// cuttingFamilies are those of which there may be flows to be ended.
+func (l *ledger) cuttingFamilies() []*family {
+	of := map[*family]bool{}
+	for port := range l.cutting {
+		last, known := l.last[port]
+		if !known {
+			return families
+		}
+		of[familyOf(last.Addr())] = true
+	}
+	return slices.Collect(maps.Keys(of))
+}
+
 // disown has the flows of every port cut that nobody has told of.
 func (l *ledger) disown() {
 	for port := range l.adopted {

@@ -65,7 +65,7 @@ func (p *paths) survey(c *nftables.Conn, now time.Time) error {
 	}
 	p.news = p.news || len(local) > len(p.local)
 	p.local = local
-	for _, f := range []*family{ipv4, ipv6} {
+	for _, f := range families {
 		now, err := f.findObstacle(c, p.ports)
 		if err != nil {
 			return err

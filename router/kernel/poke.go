@@ -45,28 +45,31 @@ func rawSocket(domain int) (int, error) {
 
 func (p *poker) close() error { return errors.Join(unix.Close(p.v4), unix.Close(p.v6)) }
 
-// end tells both ends of a flow that it is over.
-func (p *poker) end(f flow) error {
-	if f.state() < established || f.state() == timeWait || f.state() > closed {
+// resetClient ends a flow for its client, which must have seen nothing since its
+// flow was read.
+func (p *poker) resetClient(f flow) error {
+	if !f.mayLive() {
 		return nil
 	}
-	errs := []error{p.send(segment{from: f.asked(), to: f.client(), seq: f.lastACK(), flags: rst})}
-	if f.state() <= lastACK {
-		errs = append(errs, p.send(segment{from: f.asked(), to: f.client(), seq: rand.Uint32(), flags: syn}))
-	}
-	errs = append(errs, p.send(segment{from: f.shown(), to: f.leader(), seq: rand.Uint32(), flags: syn}))
-	return errors.Join(errs...)
+	return p.send(segment{from: f.asked(), to: f.client(), seq: f.lastACK(), flags: rst})
 }
 
-// endAgain repeats end, but for what could be taken for the start of a
-// connection that has begun since.
-func (p *poker) endAgain(f flow) error {
-	if f.state() < established || f.state() == timeWait || f.state() > closed {
+// challengeServer has a flow's leader ask what goes on, and hear that it is over.
+func (p *poker) challengeServer(f flow) error {
+	if !f.mayLive() {
 		return nil
 	}
-	return errors.Join(
-		p.send(segment{from: f.asked(), to: f.client(), seq: f.lastACK(), flags: rst}),
-		p.send(segment{from: f.shown(), to: f.leader(), seq: rand.Uint32(), flags: syn}))
+	return p.send(segment{from: f.shown(), to: f.leader(), seq: rand.Uint32(), flags: syn})
+}
+
+// challengeClient does the same with a flow's client, in case a reset was not
+// believed. It must not be repeated later: a client that begins anew from the
+// same port would take it for an answer.
+func (p *poker) challengeClient(f flow) error {
+	if f.state() < established || f.state() > lastACK {
+		return nil
+	}
+	return p.send(segment{from: f.asked(), to: f.client(), seq: rand.Uint32(), flags: syn})
 }
 
 func (p *poker) send(s segment) error {

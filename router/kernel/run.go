@@ -81,7 +81,7 @@ func (p *Plane) leave() error {
 		}
 	}
 	if len(p.repeats) > 0 {
-		time.Sleep(again[0]) // one repetition is worth the wait
+		<-time.After(again[0]) // one repetition is worth the wait
 		p.pokeAgain(time.Now())
 	}
 	for _, t := range p.tables {

@@ -135,7 +135,7 @@ func (p *Plane) forgetUnanswered(of []uint16) error {
 	if len(of) == 0 {
 		return nil
 	}
-	flows, err := p.tracker.led(func(f flow) bool {
+	flows, err := p.tracker.led(families, func(f flow) bool {
 		return f.Status&seenReply == 0 && slices.Contains(of, f.port())
 	})
 	for _, f := range flows {

@@ -40,7 +40,7 @@ func (p *Plane) wave() error {
 // settle has everything cut that nobody wants.
 func (p *Plane) settle() error {
 	p.ledger.disown()
-	strays, err := p.tracker.led(p.ledger.strayed)
+	strays, err := p.tracker.led(families, p.ledger.strayed)
 	if err != nil {
 		return err
 	}
@@ -74,7 +74,7 @@ func (p *Plane) freeze(touched func(func(uint16) bool)) error {
 // orders interrupt it: their ports must be frozen first.
 func (p *Plane) sweep() error {
 	for len(p.ledger.cutting) > 0 {
-		flows, err := p.tracker.led(func(f flow) bool { _, cut := p.ledger.cutting[f.port()]; return cut })
+		flows, err := p.tracker.led(p.ledger.cuttingFamilies(), p.ledger.isCut)
 		if err != nil {
 			return err
 		}
@@ -105,20 +105,22 @@ func (p *Plane) thaw(flows []flow) {
 	}
 }
 
-// end deletes flows and has both ends of each let go.
+// end has both ends of frozen flows let go, clients first, and deletes them.
+// Whatever an end sends meanwhile is answered with a reset: by the rules while its
+// flow is there, by this host's kernel later.
 func (p *Plane) end(flows []flow) error {
 	if len(flows) == 0 {
 		return nil
 	}
 	began := time.Now()
+	p.poke(flows, p.poker.resetClient)
+	p.poke(flows, p.poker.challengeServer)
 	for _, f := range flows {
 		if err := p.tracker.remove(f); err != nil {
 			return err
 		}
-		if err := p.poker.end(f); err != nil {
-			p.log.Debug("ending a connection", "port", f.port(), "err", err)
-		}
 	}
+	p.poke(flows, p.poker.challengeClient)
 	p.log.Info("connections cut in the kernel", "connections", len(flows), "took", time.Since(began))
 	for _, after := range again {
 		p.repeats = append(p.repeats, repeat{due: time.Now().Add(after), flows: flows})
@@ -134,14 +136,21 @@ func (p *Plane) pokeAgain(now time.Time) time.Duration {
 			wait = min(wait, r.due.Sub(now))
 			return false
 		}
-		for _, f := range r.flows {
-			if err := p.poker.endAgain(f); err != nil {
-				p.log.Debug("ending a connection", "port", f.port(), "err", err)
-			}
-		}
+		p.poke(r.flows, p.poker.resetClient)
+		p.poke(r.flows, p.poker.challengeServer)
 		return true
 	})
 	return wait
+}
+
+// poke sends one poke for each flow. Some may fail, as those to hosts that are
+// gone: nobody is left there to be told.
+func (p *Plane) poke(flows []flow, send func(flow) error) {
+	for _, f := range flows {
+		if err := send(f); err != nil {
+			p.log.Debug("ending a connection", "port", f.port(), "err", err)
+		}
+	}
 }
 
 // lead gives the ports that wait for it to their leaders.
@@ -175,7 +184,7 @@ func (p *Plane) lead() error {
 
 // edit changes both tables.
 func (p *Plane) edit(change func(edit) error) error {
-	for _, f := range []*family{ipv4, ipv6} {
+	for _, f := range families {
 		if err := change(edit{conn: p.conn, table: p.tables[f]}); err != nil {
 			return err
 		}
