@@ -31,8 +31,8 @@ func TestMain(m *testing.M) { os.Exit(netlab.Main(m)) }
 // happens. It is not what is promised.
 const patience = 8 * time.Second
 
-// The ports of the labs' leaders.
-const leaderPort = 5432
+// leaderPort is that of the lab's leaders; real ones have PostgreSQL's beside it.
+const leaderPort = 6432
 
 // lab is a router's host with clients and leaders around it.
 type lab struct {
@@ -41,7 +41,9 @@ type lab struct {
 	clients map[string]client
 	// l1 and l2 are leaders on other hosts, by family of their address.
 	l1, l2 map[string]*server
-	port   int
+	// hosts are those of l1 and l2.
+	hosts [2]*netlab.Host
+	port  int
 	// user is what listens in user space.
 	user *server
 }
@@ -83,7 +85,8 @@ func newLab(t testing.TB) *lab {
 		"container": {container, addresses(3)},
 		"local":     {l.router, addresses(1)},
 	}
-	l.l1, l.l2 = newServers(t, join("leader1", 11), 11), newServers(t, join("leader2", 12), 12)
+	l.hosts = [2]*netlab.Host{join("leader1", 11), join("leader2", 12)}
+	l.l1, l.l2 = newServers(t, l.hosts[0], 11), newServers(t, l.hosts[1], 12)
 	l.user = newServer(t, l.router, ":"+strconv.Itoa(l.port))
 	return l
 }
