@@ -16,6 +16,8 @@ type Health struct {
 	// Stale is whether the picture is not etcd's but one that was kept on disk.
 	Stale bool       `json:"stale"`
 	Etcd  EtcdHealth `json:"etcd"`
+	// DataPlane is what moves the bytes of new sessions.
+	DataPlane DataPlaneHealth `json:"data_plane"`
 	// Unbound are the public ports that can not be opened.
 	Unbound []UnboundPort `json:"unbound"`
 }
@@ -26,6 +28,12 @@ type EtcdHealth struct {
 	// AgeSeconds is the time since etcd last answered, or since the start.
 	AgeSeconds float64 `json:"age_seconds"`
 	Error      string  `json:"error,omitempty"`
+}
+
+// DataPlaneHealth tells which plane is used and why.
+type DataPlaneHealth struct {
+	Plane  DataPlane `json:"plane"`
+	Reason string    `json:"reason"`
 }
 
 // UnboundPort is a public port that can not be opened.
@@ -44,7 +52,7 @@ func (r *Router) Handler() http.Handler {
 
 // Health returns what /healthz tells.
 func (r *Router) Health() Health {
-	h := Health{Unbound: []UnboundPort{}, Stale: r.table.stale()}
+	h := Health{Unbound: []UnboundPort{}, Stale: r.table.stale(), DataPlane: r.plane.fast.health()}
 	select {
 	case <-r.plane.started:
 		h.OK = true

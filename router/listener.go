@@ -74,6 +74,7 @@ func (p *plane) open(held *port) {
 	delete(p.shut, held.route.instance)
 	p.failures.remove(held.number)
 	p.log.Info("port open", "instance", held.route.instance, "port", held.number)
+	p.attach(held)
 }
 
 func (p *plane) complain(held *port, err error) {

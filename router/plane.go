@@ -20,6 +20,10 @@ type plane struct {
 	sockets  sockets
 	prober   *prober
 	limits   *limits
+	fast     *fastPath
+	// given is the kernel, once it leads, and lanes what steer has made of it.
+	given chan *lanes
+	lanes *lanes
 	// started is closed when the first courses have been followed, leaving when no
 	// other client shall be let in.
 	started, leaving chan struct{}
@@ -37,7 +41,7 @@ type plane struct {
 }
 
 func newPlane(cfg Config, m *metrics, log *slog.Logger) *plane {
-	return &plane{
+	p := &plane{
 		cfg: cfg, log: log, metrics: m, sockets: newSockets(cfg),
 		prober:  newProber(cfg.DialTimeout, m, log),
 		limits:  newLimits(cfg),
@@ -46,7 +50,10 @@ func newPlane(cfg Config, m *metrics, log *slog.Logger) *plane {
 		routes: map[string]*route{},
 		ports:  map[string]*port{},
 		shut:   map[string]*port{},
+		given:  make(chan *lanes),
 	}
+	p.fast = newFastPath(cfg, p)
+	return p
 }
 
 // run follows the orders until ctx ends. Then it closes everything and waits
@@ -83,6 +90,9 @@ func (p *plane) steer(ctx context.Context) {
 			return
 		case <-p.orders.news:
 			p.follow(p.orders.take())
+		case p.lanes = <-p.given:
+			p.attachAll()
+			continue
 		case <-leaving:
 			leaving = nil
 			p.closePorts()
@@ -101,6 +111,40 @@ func (p *plane) start() {
 	case <-p.started:
 	default:
 		close(p.started)
+		if p.lanes != nil {
+			p.lanes.kernel.Settle()
+		}
+	}
+}
+
+// take hands the kernel to run.
+func (p *plane) take(ctx context.Context, l *lanes) {
+	select {
+	case p.given <- l:
+	case <-ctx.Done():
+	}
+}
+
+// attachAll has the kernel lead every port that is open.
+func (p *plane) attachAll() {
+	for _, held := range p.ports {
+		if held.listener != nil {
+			p.attach(held)
+		}
+	}
+	select {
+	case <-p.started:
+		p.lanes.kernel.Settle()
+	default:
+	}
+}
+
+// attach has the kernel lead an open port. One that could not be opened is
+// somebody else's.
+func (p *plane) attach(held *port) {
+	if p.lanes != nil {
+		p.fast.join(uint16(held.number), held.route)
+		held.route.attach(lane{lanes: p.lanes, port: uint16(held.number)})
 	}
 }
 
@@ -150,6 +194,8 @@ func (p *plane) giveUp(held *port) {
 	held.close()
 	delete(p.ports, held.route.instance)
 	delete(p.shut, held.route.instance)
+	held.route.detach()
+	p.fast.leave(uint16(held.number))
 	p.failures.remove(held.number)
 	p.log.Info("port closed", "instance", held.route.instance, "port", held.number)
 }
@@ -182,6 +228,7 @@ func (p *plane) arrive(near *loop, r *route, client int) {
 		return
 	}
 	p.metrics.waiting.Inc()
+	r.suspect()
 	g := r.current()
 	switch {
 	case !g.isReady():

@@ -66,6 +66,7 @@ type route struct {
 	closed   bool
 	// last is the newest leader that was not nobody.
 	last leader
+	lane lane
 }
 
 func newRoute(ctx context.Context, instance string, m *metrics, log *slog.Logger) *route {
@@ -113,10 +114,14 @@ func (r *route) steer(l leader) {
 	var cut map[*loop][]*session
 	if !before.leader.same(l) {
 		cut = r.dismissAll()
+		r.lane.cut()
 	} else if before.isReady() && before.leader.trusts(l) {
 		r.reign.target = before.target
 		close(r.reign.ready)
+	} else {
+		r.lane.hold()
 	}
+	r.pursue(r.reign)
 	r.note(l)
 	r.mu.Unlock()
 	before.end(errReignOver)
@@ -168,6 +173,8 @@ func (r *route) renew(g *reign) {
 	}
 	r.reign = newReign(r.ctx, g.leader)
 	g.end(errReignOver)
+	r.lane.hold()
+	r.pursue(r.reign)
 }
 
 // expect takes in a session that is about to call its reign's leader, unless
@@ -218,6 +225,7 @@ func (r *route) close() {
 	r.mu.Lock()
 	r.closed = true
 	cut := r.dismissAll()
+	r.lane.cut()
 	last := r.reign
 	r.mu.Unlock()
 	last.end(errGone)

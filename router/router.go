@@ -100,6 +100,7 @@ func (r *Router) Run(ctx context.Context) error {
 	g.Go(func() error { return r.registrar.Run(ctx) })
 	g.Go(func() error { return r.plane.run(ctx) })
 	g.Go(func() error { return r.table.run(ctx) })
+	g.Go(func() error { return r.plane.fast.run(ctx) })
 	g.Go(func() error { return r.contact.run(ctx) })
 	g.Go(func() error { return serveHTTP(ctx, listener, r.Handler()) })
 	g.Go(func() error {

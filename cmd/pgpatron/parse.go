@@ -14,7 +14,6 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"github.com/pgpatron/pgpatron/broker"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -51,6 +50,14 @@ func boolean(s string) (bool, error) {
 }
 
 func count(s string) (int, error) {
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 1 {
+		return 0, fmt.Errorf("want a number from 1, got %q", s)
+	}
+	return n, nil
+}
+
+func countOrZero(s string) (int, error) {
 	n, err := strconv.Atoi(s)
 	if err != nil || n < 0 {
 		return 0, fmt.Errorf("want a number that is not negative, got %q", s)
@@ -100,13 +107,13 @@ func endpoints(s string) ([]string, error) {
 	return out, nil
 }
 
-// plans reads a YAML list of plans strictly.
-func plans(s string) ([]broker.Plan, error) {
+// strictYAML reads YAML into a T, in which unknown keys are mistakes.
+func strictYAML[T any](s string) (T, error) {
 	dec := yaml.NewDecoder(bytes.NewReader([]byte(s)))
 	dec.KnownFields(true)
-	var out []broker.Plan
+	var out T
 	if err := dec.Decode(&out); err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
+		return out, err
 	}
 	return out, nil
 }
