@@ -54,6 +54,16 @@ type Config struct {
 	// MaxHeld and MaxInstanceHeld are how many clients may wait for a leader at
 	// once, in all and of one instance. Default 10000 and 1000.
 	MaxHeld, MaxInstanceHeld int
+	// MaxLag and MaxLagTime are how far a replica may be behind its leader, in bytes
+	// of WAL and in time, to be given readers. Default 16 MiB and 10 s.
+	MaxLag     int64
+	MaxLagTime time.Duration
+	// ReplicaFallback says what becomes of readers for whom there is no replica.
+	// Default: FallBackToLeader.
+	ReplicaFallback ReplicaFallback
+	// ReplicaGrace is how long the readers of a replica that is not given new ones
+	// may stay. Default 30 s.
+	ReplicaGrace time.Duration
 	// Drain is how long sessions may go on after Run was told to end. Default 0:
 	// they are cut at once.
 	Drain time.Duration
@@ -102,6 +112,10 @@ func (c Config) WithDefaults() Config {
 	c.Hold = cmp.Or(c.Hold, 30*time.Second)
 	c.DialTimeout = cmp.Or(c.DialTimeout, 3*time.Second)
 	c.KeepAlive = cmp.Or(c.KeepAlive, 15*time.Second)
+	c.MaxLag = cmp.Or(c.MaxLag, 16<<20)
+	c.MaxLagTime = cmp.Or(c.MaxLagTime, 10*time.Second)
+	c.ReplicaFallback = cmp.Or(c.ReplicaFallback, FallBackToLeader)
+	c.ReplicaGrace = cmp.Or(c.ReplicaGrace, 30*time.Second)
 	c.SessionTTL = cmp.Or(c.SessionTTL, 10*time.Second)
 	c.MaxSessions = cmp.Or(c.MaxSessions, sessionsByFiles(c.Ports))
 	c.MaxInstanceSessions = cmp.Or(c.MaxInstanceSessions, 2000)
@@ -127,12 +141,16 @@ func (c Config) Validate() error {
 	if _, _, err := net.SplitHostPort(c.Metrics); err != nil {
 		errs = append(errs, fmt.Errorf("router.metrics: must be host:port, got %q", c.Metrics))
 	}
+	if _, err := ParseReplicaFallback(string(c.ReplicaFallback)); err != nil {
+		errs = append(errs, fmt.Errorf("router.replica_fallback: %w", err))
+	}
 	for _, field := range []struct {
 		key   string
 		value int
 	}{
 		{"router.max_sessions", c.MaxSessions},
 		{"router.max_instance_sessions", c.MaxInstanceSessions},
+		{"router.max_lag", int(c.MaxLag)},
 		{"router.max_held", c.MaxHeld},
 		{"router.max_instance_held", c.MaxInstanceHeld},
 		{"router.loops", c.Loops},
@@ -150,6 +168,8 @@ func (c Config) Validate() error {
 		{"router.dial_timeout", c.DialTimeout, 1},
 		{"router.keep_alive", c.KeepAlive, 3 * time.Second},
 		{"router.user_timeout", c.UserTimeout, 0},
+		{"router.max_lag_time", c.MaxLagTime, time.Second},
+		{"router.replica_grace", c.ReplicaGrace, 1},
 		{"router.drain", c.Drain, 0},
 		{"router.session_ttl", c.SessionTTL, time.Second},
 	} {

@@ -23,7 +23,11 @@ var (
 // hold lets a session wait until there is a leader that takes writes. It follows
 // every change of leader at once. The session belongs to its wait until then.
 func (p *plane) hold(s *session) {
-	if !s.held && !p.limits.hold(s.route) {
+	if s.reading != nil {
+		s.reading.missed(s)
+		return
+	}
+	if !s.held && !p.limits.hold(s.home) {
 		p.conns.Go(func() { p.turnAway(s, errHoldFull) })
 		return
 	}
@@ -130,7 +134,7 @@ func (p *plane) turnAway(s *session, err error) {
 		return
 	}
 	reason := "not_ready"
-	if s.route.current().leader.nobody() {
+	if s.home.current().leader.nobody() {
 		reason = "no_leader"
 	}
 	p.refuse(s, refusal{reason: reason, code: codeNoLeader, format: "database %q of instance %s has no leader at the moment; try again"})

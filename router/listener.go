@@ -26,10 +26,19 @@ const (
 	acceptPause = 100 * time.Millisecond
 )
 
-// port is the public port of an instance, open or not yet.
+// portKey names one of the public ports of an instance.
+type portKey struct {
+	instance string
+	reads    bool
+}
+
+// port is a public port of an instance, open or not yet.
 type port struct {
+	key    portKey
 	number int
 	route  *route
+	// reading is not nil if it is the read-only port.
+	reading *reading
 	// listener is nil while the port is not open.
 	listener *listener
 
@@ -69,9 +78,9 @@ func (p *plane) open(held *port) {
 		p.complain(held, err)
 		return
 	}
-	held.listener = &listener{plane: p, loop: p.loops[held.number%len(p.loops)], route: held.route, fd: fd}
+	held.listener = &listener{plane: p, loop: p.loops[held.number%len(p.loops)], port: held, fd: fd}
 	held.listener.loop.post(held.listener.begin)
-	delete(p.shut, held.route.instance)
+	delete(p.shut, held.key)
 	p.failures.remove(held.number)
 	p.log.Info("port open", "instance", held.route.instance, "port", held.number)
 	p.attach(held)
@@ -95,13 +104,13 @@ func (p *plane) complain(held *port, err error) {
 type listener struct {
 	plane *plane
 	loop  *loop
-	route *route
+	port  *port
 	fd    int
 }
 
 func (l *listener) begin() {
 	if err := l.loop.watch(l.fd, unix.EPOLLIN, l); err != nil {
-		l.route.logger().Error("watching a port", "err", err)
+		l.port.route.logger().Error("watching a port", "err", err)
 	}
 }
 
@@ -109,7 +118,7 @@ func (l *listener) begin() {
 // its queue would be reset.
 func (l *listener) close() {
 	if err := l.accept(backlog); err != nil {
-		l.route.logger().Warn("accepting the last", "err", err)
+		l.port.route.logger().Warn("accepting the last", "err", err)
 	}
 	l.loop.forget(l.fd)
 	unix.Close(l.fd)
@@ -129,7 +138,7 @@ func (l *listener) accept(most int) error {
 		fd, err := acceptNow(l.fd)
 		switch err {
 		case nil:
-			l.plane.arrive(l.loop, l.route, fd)
+			l.plane.arrive(l.loop, l.port, fd)
 		case unix.EAGAIN:
 			return nil
 		case unix.EINTR, unix.ECONNABORTED:
@@ -144,7 +153,7 @@ func (l *listener) accept(most int) error {
 // is not mended by trying at once.
 func (l *listener) pause(err error) {
 	l.plane.metrics.acceptErrors.Inc()
-	l.route.logger().Warn("accepting, will retry", "err", err)
+	l.port.route.logger().Warn("accepting, will retry", "err", err)
 	l.loop.forget(l.fd)
 	_ = unix.EpollCtl(l.loop.epoll, unix.EPOLL_CTL_DEL, l.fd, nil)
 	time.AfterFunc(acceptPause, func() {

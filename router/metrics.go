@@ -17,6 +17,8 @@ type metrics struct {
 	acceptErrors prometheus.Counter
 	probeSeconds prometheus.Histogram
 	fallbacks    prometheus.Counter
+	// readsByLeader counts readers for whom there was no replica.
+	readsByLeader prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -34,13 +36,14 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		waiting:         f.NewGauge(prometheus.GaugeOpts{Name: "pgpatron_router_held", Help: "Connections that wait for a leader."}),
 		holdSeconds:     seconds("hold_seconds", "Time from a connection's arrival to its leader, or to its refusal."),
 		refusals: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "pgpatron_router_refusals_total", Help: "Connections refused, by reason: no_leader, not_ready, instance_full, router_full.",
+			Name: "pgpatron_router_refusals_total", Help: "Connections refused, by reason: no_leader, not_ready, no_replica, instance_full, router_full.",
 		}, []string{"reason"}),
-		abandoned:    counter("abandoned_total", "Connections whose client left while they were held."),
-		dialFailures: counter("dial_failures_total", "Attempts to reach a leader that failed."),
-		acceptErrors: counter("accept_errors_total", "Connections that could not be accepted."),
-		probeSeconds: seconds("probe_seconds", "Time from the first question to a leader to the one that says it takes writes."),
-		fallbacks:    counter("probe_fallbacks_total", "Leaders taken by the leader key alone because Patroni did not answer."),
+		abandoned:     counter("abandoned_total", "Connections whose client left while they were held."),
+		dialFailures:  counter("dial_failures_total", "Attempts to reach a leader that failed."),
+		acceptErrors:  counter("accept_errors_total", "Connections that could not be accepted."),
+		probeSeconds:  seconds("probe_seconds", "Time from the first question to a leader to the one that says it takes writes."),
+		readsByLeader: counter("reads_by_leader_total", "Readers that were led to the leader because no replica was fit."),
+		fallbacks:     counter("probe_fallbacks_total", "Leaders taken by the leader key alone because Patroni did not answer."),
 	}
 }
 

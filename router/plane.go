@@ -31,11 +31,12 @@ type plane struct {
 	// ctx lasts as long as run, and so does every wait. loops are made by run.
 	ctx   context.Context
 	loops loops
-	// routes, ports and shut belong to run, and all are by instance. shut are
-	// those of the ports that are not open yet.
-	routes map[string]*route
-	ports  map[string]*port
-	shut   map[string]*port
+	// routes, readings, ports and shut belong to run, the first two by instance.
+	// shut are those of the ports that are not open yet.
+	routes   map[string]*route
+	readings map[string]*reading
+	ports    map[portKey]*port
+	shut     map[portKey]*port
 	// conns counts the goroutines of connections that wait or are refused.
 	conns sync.WaitGroup
 }
@@ -47,10 +48,9 @@ func newPlane(cfg Config, m *metrics, log *slog.Logger) *plane {
 		limits:  newLimits(cfg),
 		orders:  newOrders(),
 		started: make(chan struct{}), leaving: make(chan struct{}),
-		routes: map[string]*route{},
-		ports:  map[string]*port{},
-		shut:   map[string]*port{},
-		given:  make(chan *lanes),
+		routes: map[string]*route{}, readings: map[string]*reading{},
+		ports: map[portKey]*port{}, shut: map[portKey]*port{},
+		given: make(chan *lanes),
 	}
 	p.fast = newFastPath(cfg, p)
 	return p
@@ -142,7 +142,7 @@ func (p *plane) attachAll() {
 // attach has the kernel lead an open port. One that could not be opened is
 // somebody else's.
 func (p *plane) attach(held *port) {
-	if p.lanes != nil {
+	if p.lanes != nil && held.reading == nil {
 		p.fast.join(uint16(held.number), held.route)
 		held.route.attach(lane{lanes: p.lanes, port: uint16(held.number)})
 	}
@@ -153,22 +153,53 @@ func (p *plane) attach(held *port) {
 func (p *plane) follow(courses map[string]course) {
 	for id, c := range courses {
 		if c.port != 0 {
-			p.route(id).steer(c.leader)
+			r := p.route(id)
+			r.steer(c.leader)
+			r.limit.Store(int64(c.limit))
 		}
+		p.followReads(c)
 	}
 	for id, c := range courses {
-		if held := p.ports[id]; held != nil && held.number != c.port {
-			p.giveUp(held)
-		}
+		p.giveUpUnless(portKey{id, false}, c.port)
+		p.giveUpUnless(portKey{id, true}, c.reads.port)
 		if c.port == 0 {
 			p.forget(id)
 		}
 	}
 	for id, c := range courses {
-		if c.port != 0 && p.ports[id] == nil {
-			held := &port{number: c.port, route: p.routes[id]}
-			p.ports[id], p.shut[id] = held, held
-		}
+		p.want(&port{key: portKey{id, false}, number: c.port, route: p.routes[id]})
+		p.want(&port{key: portKey{id, true}, number: c.reads.port, route: p.routes[id], reading: p.readings[id]})
+	}
+}
+
+// followReads takes in what changed of an instance's replicas.
+func (p *plane) followReads(c course) {
+	d := p.readings[c.instance]
+	if d == nil && c.reads.port != 0 {
+		d = newReading(p, p.routes[c.instance])
+		p.readings[c.instance] = d
+	}
+	if d == nil {
+		return
+	}
+	d.steer(c)
+	if c.reads.port == 0 {
+		d.close()
+		delete(p.readings, c.instance)
+	}
+}
+
+// want has a port opened, unless it is there or has no number.
+func (p *plane) want(wanted *port) {
+	if wanted.number != 0 && p.ports[wanted.key] == nil {
+		p.ports[wanted.key], p.shut[wanted.key] = wanted, wanted
+	}
+}
+
+// giveUpUnless closes a port that has not the right number any more.
+func (p *plane) giveUpUnless(key portKey, number int) {
+	if held := p.ports[key]; held != nil && held.number != number {
+		p.giveUp(held)
 	}
 }
 
@@ -192,10 +223,12 @@ func (p *plane) forget(instance string) {
 
 func (p *plane) giveUp(held *port) {
 	held.close()
-	delete(p.ports, held.route.instance)
-	delete(p.shut, held.route.instance)
-	held.route.detach()
-	p.fast.leave(uint16(held.number))
+	delete(p.ports, held.key)
+	delete(p.shut, held.key)
+	if held.reading == nil {
+		held.route.detach()
+		p.fast.leave(uint16(held.number))
+	}
 	p.failures.remove(held.number)
 	p.log.Info("port closed", "instance", held.route.instance, "port", held.number)
 }
@@ -209,6 +242,9 @@ func (p *plane) closePorts() {
 // close closes every port, cuts every session and stops the loops.
 func (p *plane) close() {
 	p.closePorts()
+	for _, d := range p.readings {
+		d.close()
+	}
 	for _, r := range p.routes {
 		r.close()
 	}
@@ -219,23 +255,33 @@ func (p *plane) close() {
 
 // arrive takes in a client that has come to a loop. The shortest way of a
 // session is from here to join, without a wait.
-func (p *plane) arrive(near *loop, r *route, client int) {
-	l := p.loops.choose(near)
-	s := newSession(p, r, l, client)
-	l.load.Add(1)
-	if full := p.limits.take(r); full != "" {
+func (p *plane) arrive(near *loop, at *port, client int) {
+	s := newSession(p, at.route, p.loops.choose(near), client)
+	s.loop.load.Add(1)
+	if full := p.limits.take(s.home); full != "" {
 		p.conns.Go(func() { p.tooMany(s, full) })
 		return
 	}
 	p.metrics.waiting.Inc()
-	r.suspect()
-	g := r.current()
+	if at.reading != nil {
+		s.reading = at.reading
+		at.reading.place(s)
+		return
+	}
+	s.home.suspect()
+	p.lead(s, near)
+}
+
+// lead has a session join the leader of its instance, now if it takes writes.
+// near is the loop that calls, if one does.
+func (p *plane) lead(s *session, near *loop) {
+	g := s.route.current()
 	switch {
 	case !g.isReady():
 		p.hold(s)
-	case l == near:
+	case s.loop == near:
 		s.join(g)
-	case !l.post(func() { s.join(g) }):
+	case !s.loop.post(func() { s.join(g) }):
 		p.hold(s) // which sees that the plane ends
 	}
 }
@@ -260,7 +306,7 @@ func (p *plane) joined(s *session) {
 // left is called when a session is over.
 func (p *plane) left(s *session) {
 	p.release(s)
-	p.limits.give(s.route)
+	p.limits.give(s.home)
 	s.loop.load.Add(-1)
 }
 
@@ -268,6 +314,6 @@ func (p *plane) left(s *session) {
 func (p *plane) release(s *session) {
 	if s.held {
 		s.held = false
-		p.limits.unhold(s.route)
+		p.limits.unhold(s.home)
 	}
 }

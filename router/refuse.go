@@ -45,10 +45,10 @@ func (p *plane) refuse(s *session, why refusal) {
 	defer p.limits.refusing.Add(-1)
 	client, err := tcpConn(s.client.fd)
 	if err == nil {
-		err = p.explain(client, s.route, why)
+		err = p.explain(client, s.home, why)
 	}
 	if err != nil {
-		s.route.logger().Debug("refusing a connection", "err", err)
+		s.home.logger().Debug("refusing a connection", "err", err)
 	}
 }
 

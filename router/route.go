@@ -49,6 +49,8 @@ type route struct {
 	instance string
 	log      *slog.Logger
 	metrics  *routeMetrics
+	// quiet is whether changes of leader are nothing to tell of.
+	quiet bool
 	// limit is how many sessions the instance may have, 0 if it has no limit of
 	// its own. clients are those that count, held those of them that wait.
 	limit, clients, held atomic.Int64
@@ -136,6 +138,9 @@ func (l leader) trusts(now leader) bool {
 
 // note tells log and metrics of a change of leader.
 func (r *route) note(l leader) {
+	if r.quiet {
+		return
+	}
 	switch {
 	case l.nobody():
 		r.logger().Info("no leader", "member", r.last.member)
@@ -148,6 +153,24 @@ func (r *route) note(l leader) {
 	if !l.nobody() {
 		r.last = l
 	}
+}
+
+// confirm says that the present leader takes sessions at target.
+func (r *route) confirm(target netip.AddrPort) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.reign.leader.nobody() || r.reign.isReady() {
+		return
+	}
+	r.reign.target = target
+	close(r.reign.ready)
+}
+
+// count returns how many sessions are with the leader or about to be.
+func (r *route) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.sessions)
 }
 
 // doubt says that something is wrong with the leader of reign g: before another

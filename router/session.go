@@ -11,9 +11,14 @@ import (
 // session is a client and, once it has been joined with one, the server of its
 // instance. It belongs to its loop; before that, to whoever lets it wait.
 type session struct {
-	route *route
-	loop  *loop
 	plane *plane
+	loop  *loop
+	// home is the instance's route, where the session counts. route is the one to
+	// its server: home, or that of a replica.
+	home, route *route
+	// reading is the read-only port that the session has come to, nil if it wants
+	// the leader.
+	reading *reading
 
 	client, server side
 	phase          phase
@@ -70,7 +75,7 @@ const shares = 4
 var terminate = []byte{'X', 0, 0, 0, 4}
 
 func newSession(p *plane, r *route, l *loop, client int) *session {
-	s := &session{plane: p, route: r, loop: l, arrived: time.Now()}
+	s := &session{plane: p, home: r, route: r, loop: l, arrived: time.Now()}
 	s.client = side{session: s, peer: &s.server, fd: client}
 	s.server = side{session: s, peer: &s.client, fd: -1}
 	return s

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -70,12 +71,17 @@ func (s *site) allocate(id string) int {
 
 func (s *site) lead(id string, n *node) { s.put(state.LeaderKey(id), n.name) }
 
-func (s *site) announce(id string, n *node) {
+func (s *site) announce(id string, n *node) { s.announceAs(id, n, nil) }
+
+// announceAs announces a node that says more of itself.
+func (s *site) announceAs(id string, n *node, more map[string]any) {
 	s.t.Helper()
-	member, err := json.Marshal(map[string]any{
+	said := map[string]any{
 		"conn_url": "postgres://" + n.addr + "/postgres", "api_url": n.rest.URL + "/patroni",
 		"role": "replica", "state": "running",
-	})
+	}
+	maps.Copy(said, more)
+	member, err := json.Marshal(said)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -112,6 +118,10 @@ type node struct {
 	// mode is how Patroni answers.
 	mode  atomic.Int32
 	asked atomic.Int32
+	// wal is where it is in the WAL, or has replayed it to. A stalled replica does
+	// not stream.
+	wal     atomic.Int64
+	stalled atomic.Bool
 }
 
 const (
@@ -149,9 +159,16 @@ func (n *node) serveREST(w http.ResponseWriter, r *http.Request) {
 		return
 	case replica:
 		role = "replica"
-		w.WriteHeader(http.StatusServiceUnavailable)
+		if r.URL.Path == "/primary" {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
 	}
-	fmt.Fprintf(w, `{"role": %q, "state": "running"}`, role)
+	replication := "streaming"
+	if role == "primary" || n.stalled.Load() {
+		replication = ""
+	}
+	fmt.Fprintf(w, `{"role": %q, "state": "running", "replication_state": %q, "xlog": {"location": %d, "replayed_location": %d}}`,
+		role, replication, n.wal.Load(), n.wal.Load())
 }
 
 // running is a router under test.

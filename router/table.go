@@ -161,6 +161,26 @@ type tableEntry struct {
 	Member   string `json:"member,omitempty"`
 	Addr     string `json:"addr,omitempty"`
 	API      string `json:"api,omitempty"`
+	Limit    int    `json:"limit,omitempty"`
+	// ReadPort and Replicas are the course's reads.
+	ReadPort int       `json:"read_port,omitempty"`
+	Replicas []replica `json:"replicas,omitempty"`
+}
+
+func entryOf(c course) tableEntry {
+	return tableEntry{
+		Instance: c.instance, Port: c.port, Member: c.leader.member, Addr: c.leader.addr, API: c.leader.api,
+		Limit: c.limit, ReadPort: c.reads.port, Replicas: c.reads.replicas,
+	}
+}
+
+// course returns the course that an entry was made of. Its leader has no term:
+// nobody has seen its key.
+func (e tableEntry) course() course {
+	return course{
+		instance: e.Instance, port: e.Port, leader: leader{member: e.Member, addr: e.Addr, api: e.API},
+		limit: e.Limit, reads: reads{port: e.ReadPort, replicas: e.Replicas},
+	}
 }
 
 // write replaces the file.
@@ -168,7 +188,7 @@ func (t *table) write() error {
 	f := tableFile{Version: tableVersion, Written: time.Now()}
 	t.mu.Lock()
 	for _, c := range t.courses {
-		f.Courses = append(f.Courses, tableEntry{Instance: c.instance, Port: c.port, Member: c.leader.member, Addr: c.leader.addr, API: c.leader.api})
+		f.Courses = append(f.Courses, entryOf(c))
 	}
 	t.mu.Unlock()
 	b, err := json.Marshal(f)
@@ -195,7 +215,7 @@ func replaceFile(path string, b []byte) error {
 	return os.Rename(temporary.Name(), path)
 }
 
-// readTable reads the file. Its leaders have no term: nobody has seen their key.
+// readTable reads the file.
 func readTable(path string) ([]course, time.Time, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -210,7 +230,7 @@ func readTable(path string) ([]course, time.Time, error) {
 	}
 	courses := make([]course, 0, len(f.Courses))
 	for _, e := range f.Courses {
-		courses = append(courses, course{instance: e.Instance, port: e.Port, leader: leader{member: e.Member, addr: e.Addr, api: e.API}})
+		courses = append(courses, e.course())
 	}
 	return courses, f.Written, nil
 }

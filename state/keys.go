@@ -28,7 +28,9 @@ const (
 	BackendPattern    = "/registry/nodes/{backend}"
 	DrainPattern      = "/registry/drains/{backend}"
 	// CordonPattern is of the switches of whole backends.
-	CordonPattern     = "/state/backends/{backend}"
+	CordonPattern = "/state/backends/{backend}"
+	// DatasourcePattern is of the switches of single nodes.
+	DatasourcePattern = "/state/datasources/{datasource}"
 	NodeStatusPattern = "/registry/instances/{node}"
 	SitePattern       = "/site"
 	ElectionPattern   = "/election/{name}"
@@ -138,6 +140,10 @@ func DrainKey(backend string) string { return fill(DrainPattern, backend) }
 // CordonKey is the switch of a backend: Disabled means no new nodes and no reads
 // there.
 func CordonKey(backend string) string { return fill(CordonPattern, backend) }
+
+// DatasourceKey is the switch of one node of an instance: Disabled means no reads
+// there.
+func DatasourceKey(id, node string) string { return fill(DatasourcePattern, id+"."+node) }
 
 // NodeStatusKey tells how far a registrar is with one node: a NodeStatus. Leased.
 func NodeStatusKey(node string) string { return fill(NodeStatusPattern, node) }
