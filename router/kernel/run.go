@@ -68,6 +68,7 @@ func (p *Plane) leave() error {
 	if p.cfg.LeaveRules {
 		return nil
 	}
+	p.take() // what was ordered before is of no use now
 	for port := range p.ledger.known {
 		p.ledger.note(port, order{cut: true})
 	}
