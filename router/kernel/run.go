@@ -37,6 +37,7 @@ func (p *Plane) Run(ctx context.Context) error {
 		case now := <-watch.C:
 			if err = p.look(now); err == nil && now.Sub(verified) > verifyInterval {
 				verified = now
+				p.warnWhenFull()
 				err = p.verify()
 			}
 		case <-repeats.C:
