@@ -55,6 +55,30 @@ func (e edit) stop(led leads) error {
 	return e.each(elements, func(some []nftables.SetElement) error { return e.conn.SetDeleteElements(e.table.leaders, some) })
 }
 
+// serve makes the addresses of leaders known.
+func (e edit) serve(to leads) error {
+	return e.each(servers(to), func(some []nftables.SetElement) error { return e.conn.SetAddElements(e.table.servers, some) })
+}
+
+// dismiss is the reverse of serve, for addresses that need not be known.
+func (e edit) dismiss(of leads) error {
+	return e.each(servers(of), func(some []nftables.SetElement) error {
+		return errors.Join(e.conn.SetAddElements(e.table.servers, some), e.conn.SetDeleteElements(e.table.servers, some))
+	})
+}
+
+func servers(of leads) []nftables.SetElement {
+	once := map[netip.AddrPort]struct{}{}
+	var elements []nftables.SetElement
+	for _, addr := range of {
+		if _, ok := once[addr]; !ok {
+			once[addr] = struct{}{}
+			elements = append(elements, nftables.SetElement{Key: value(addr)})
+		}
+	}
+	return elements
+}
+
 // put puts ports into a set, in which they may be.
 func (e edit) put(s *nftables.Set, ports []uint16) error {
 	return e.each(keys(ports), func(some []nftables.SetElement) error { return e.conn.SetAddElements(s, some) })

@@ -18,8 +18,8 @@ type family struct {
 	bytes   uint32
 	// port is the register of a port behind an address in the first register.
 	port uint32
-	// destination is where in the header the destination stands.
-	destination uint32
+	// source and destination are where those stand in the header.
+	source, destination uint32
 	// loopback and loopbackMask are the addresses that no packet from or to
 	// another host may have.
 	loopback, loopbackMask []byte
@@ -30,14 +30,14 @@ type family struct {
 
 var ipv4 = &family{
 	name: "IPv4", nft: nftables.TableFamilyIPv4, flows: netfilter.ProtoIPv4, address: nftables.TypeIPAddr,
-	bytes: 4, port: regPort4, destination: 16,
+	bytes: 4, port: regPort4, source: 12, destination: 16,
 	loopback: []byte{127, 0, 0, 0}, loopbackMask: []byte{255, 0, 0, 0},
 	forwarding: "net.ipv4.ip_forward", forwardingFile: "/proc/sys/net/ipv4/ip_forward", iptables: "iptables",
 }
 
 var ipv6 = &family{
 	name: "IPv6", nft: nftables.TableFamilyIPv6, flows: netfilter.ProtoIPv6, address: nftables.TypeIP6Addr,
-	bytes: 16, port: regPort6, destination: 24,
+	bytes: 16, port: regPort6, source: 8, destination: 24,
 	loopback: netip.IPv6Loopback().AsSlice(), loopbackMask: netip.MustParseAddr("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff").AsSlice(),
 	forwarding: "net.ipv6.conf.all.forwarding", forwardingFile: "/proc/sys/net/ipv6/conf/all/forwarding", iptables: "ip6tables",
 }
@@ -61,6 +61,14 @@ func (f *family) isFor(listen netip.Addr) []expr.Any {
 		return []expr.Any{load, &expr.Cmp{Op: expr.CmpOpEq, Register: regWork, Data: listen.AsSlice()}}
 	}
 	return append([]expr.Any{load}, masked(expr.CmpOpNeq, f.loopbackMask, f.loopback)...)
+}
+
+// sender loads where a packet comes from: the address and then the port.
+func (f *family) sender() []expr.Any {
+	return []expr.Any{
+		&expr.Payload{DestRegister: regWork, Base: expr.PayloadBaseNetworkHeader, Offset: f.source, Len: f.bytes},
+		&expr.Payload{DestRegister: f.port, Base: expr.PayloadBaseTransportHeader, Offset: 0, Len: 2},
+	}
 }
 
 // leadTo sends a flow to the address and port in the first register.

@@ -64,6 +64,8 @@ type Plane struct {
 	ledger  ledger
 	paths   *paths
 	repeats []repeat
+	// full is whether it has been told that this host can hardly track more.
+	full bool
 
 	wake chan struct{}
 	// mu guards orders and settled: what Run has not yet done.

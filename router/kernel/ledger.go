@@ -3,6 +3,7 @@ package kernel
 import (
 	"iter"
 	"maps"
+	"net/netip"
 	"slices"
 )
 
@@ -16,8 +17,9 @@ type ledger struct {
 	known map[uint16]struct{}
 	// cutting are those whose flows are being ended.
 	cutting map[uint16]struct{}
-	// frozen are those that have been cut and are still frozen in the kernel.
-	frozen []uint16
+	// frozen are those that have been cut and are still frozen in the kernel, with
+	// where they led.
+	frozen leads
 	// pending are those that are not led where they should be.
 	pending map[uint16]struct{}
 	// adopted are those that an earlier process led and nobody has told of. Once
@@ -28,7 +30,7 @@ type ledger struct {
 
 func newLedger() ledger {
 	return ledger{
-		led: leads{}, wanted: leads{}, last: leads{},
+		led: leads{}, wanted: leads{}, last: leads{}, frozen: leads{},
 		known: map[uint16]struct{}{}, cutting: map[uint16]struct{}{}, pending: map[uint16]struct{}{},
 		adopted: map[uint16]struct{}{},
 	}
@@ -84,6 +86,25 @@ func (l *ledger) cuttingFamilies() []*family {
 		of[familyOf(last.Addr())] = true
 	}
 	return slices.Collect(maps.Keys(of))
+}
+
+// retired returns the leaders of ports that have been cut to which no other port
+// leads.
+func (l *ledger) retired() leads {
+	if len(l.frozen) == 0 {
+		return nil
+	}
+	serving := map[netip.AddrPort]struct{}{}
+	for _, addr := range l.last {
+		serving[addr] = struct{}{}
+	}
+	out := leads{}
+	for port, addr := range l.frozen {
+		if _, ok := serving[addr]; !ok && addr.IsValid() {
+			out[port] = addr
+		}
+	}
+	return out
 }
 
 // disown has the flows of every port cut that nobody has told of.

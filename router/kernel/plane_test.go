@@ -33,6 +33,8 @@ func TestPlane(t *testing.T) {
 		{"ServerThatEndsConnectionsIsDoubted", serverThatEndsConnectionsIsDoubted},
 		{"Counters", counters},
 		{"OneRouterAtATime", oneRouterAtATime},
+		{"StrayPacketsHarmNobody", strayPacketsHarmNobody},
+		{"DockersFirewall", dockersFirewall},
 		{"UnreachableLeaderFallsThrough", unreachableLeaderFallsThrough},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, l.in(t)) })

@@ -88,7 +88,7 @@ func (p *poker) send(s segment) error {
 // segment is a TCP segment without data, from anybody to anybody.
 type segment struct {
 	from, to netip.AddrPort
-	seq      uint32
+	seq, ack uint32
 	flags    byte
 }
 
@@ -120,6 +120,7 @@ func (s segment) header() []byte {
 	binary.BigEndian.PutUint16(tcp[0:], s.from.Port())
 	binary.BigEndian.PutUint16(tcp[2:], s.to.Port())
 	binary.BigEndian.PutUint32(tcp[4:], s.seq)
+	binary.BigEndian.PutUint32(tcp[8:], s.ack)
 	tcp[12], tcp[13] = 5<<4, s.flags
 	binary.BigEndian.PutUint16(tcp[14:], 65535)
 	return tcp

@@ -191,9 +191,9 @@ func TestRestartedLeaderIsLookedAtBeforeItIsLedTo(t *testing.T) {
 	for range *rounds {
 		before := written.Load()
 		eventually(t, "clients write", func() bool { return written.Load() > before+20 })
-		s.pg[0].SetReadOnly(true)
 		s.pg[0].SetReplica(true)
 		s.pg[0].Stop()
+		s.pg[0].SetReadOnly(true)
 		s.pg[0].Start()
 		time.Sleep(100 * time.Millisecond) // in which clients come
 		s.pg[0].SetReadOnly(false)
@@ -208,7 +208,9 @@ func TestRestartedLeaderIsLookedAtBeforeItIsLedTo(t *testing.T) {
 func (s *site) write(kind string) (written int64) {
 	conn, err := s.connect(kind)
 	if err != nil {
-		if refusal, ok := errors.AsType[*pgconn.PgError](err); ok {
+		refusal, ok := errors.AsType[*pgconn.PgError](err)
+		// What a server says while it ends is true, and nobody could know before.
+		if ok && refusal.Message != "the database system is shutting down" {
 			s.t.Errorf("%s: connecting: %v", kind, refusal)
 		}
 		return 0

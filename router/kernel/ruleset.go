@@ -23,6 +23,7 @@ const troubleTTL = 10 * time.Second
 //
 //	map leaders  { type inet_service : ipv4_addr . inet_service; }
 //	set ports    { type inet_service; }           # all that ever had a leader
+//	set servers  { type ipv4_addr . inet_service; }  # all leaders
 //	set opened, sent, received { …; counter; }    # the same ports, counted
 //	set cut      { type inet_service; }           # flows of these are being ended
 //	set doubted, failed { …; flags dynamic,timeout; }
@@ -35,7 +36,7 @@ type table struct {
 	nft    *nftables.Table
 
 	leaders                *nftables.Set
-	ports                  *nftables.Set
+	ports, servers         *nftables.Set
 	opened, sent, received *nftables.Set
 	cut                    *nftables.Set
 	doubted, failed        *nftables.Set
@@ -48,6 +49,8 @@ func newTable(f *family, listen netip.Addr) *table {
 	}
 	t.leaders, t.ports, t.cut = set("leaders"), set("ports"), set("cut")
 	t.leaders.IsMap, t.leaders.DataType = true, nftables.MustConcatSetType(f.address, nftables.TypeInetService)
+	t.servers = set("servers")
+	t.servers.KeyType, t.servers.Concatenation = nftables.MustConcatSetType(f.address, nftables.TypeInetService), true
 	t.opened, t.sent, t.received = set("opened"), set("sent"), set("received")
 	for _, counted := range t.counted() {
 		counted.Counter = true
@@ -65,7 +68,7 @@ func (t *table) counted() []*nftables.Set { return []*nftables.Set{t.opened, t.s
 func (t *table) lasting() []*nftables.Set { return append(t.counted(), t.ports) }
 
 func (t *table) sets() []*nftables.Set {
-	return append(t.lasting(), t.leaders, t.cut, t.doubted, t.failed)
+	return append(t.lasting(), t.leaders, t.servers, t.cut, t.doubted, t.failed)
 }
 
 // declare puts into c all that makes the table as it must be, whether there is
@@ -109,6 +112,10 @@ func (t *table) chains() []chain {
 		t.base("watch_in", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, -140,
 			words(isTCP(), status(translate, translate), direction(original), jump("from_client")),
 			words(isTCP(), status(translate, translate), direction(reply), isElsewhere(expr.MetaKeyIIFNAME), jump("from_server")),
+			words(t.stray(), portAsked(), isIn(t.ports), drop()),
+			words(t.stray(), t.sender(), []expr.Any{&expr.Lookup{
+				SourceRegister: regWork, SetName: t.servers.Name, SetID: t.servers.ID,
+			}}, drop()),
 			// That a leader can not be reached is kept from the client as a refusal is.
 			words(state(expr.CtStateBitRELATED), isNotTCP(), status(translate|assured, translate), portOfFlow(), isIn(t.ports), putInto(t.failed), drop())),
 		t.base("watch_out", nftables.ChainTypeFilter, nftables.ChainHookOutput, -140,
@@ -150,6 +157,13 @@ func (t *table) lead() []expr.Any {
 // isLed goes on with flows that lead has sent somewhere.
 func (t *table) isLed() []expr.Any {
 	return words(status(translate, translate), portOfFlow(), isIn(t.ports))
+}
+
+// stray goes on with packets to this host that conntrack holds for no part of
+// their connection, such as a late duplicate. This host's TCP, which knows of no
+// connection either, would reset a good one for it.
+func (t *table) stray() []expr.Any {
+	return words(isTCP(), state(expr.CtStateBitINVALID), flags(syn|rst, 0), isLocal())
 }
 
 // fromClient sees every packet of a client, but for the first of a connection.

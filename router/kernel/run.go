@@ -37,6 +37,7 @@ func (p *Plane) Run(ctx context.Context) error {
 		case now := <-watch.C:
 			if err = p.look(now); err == nil && now.Sub(verified) > verifyInterval {
 				verified = now
+				p.warnWhenFull()
 				err = p.verify()
 			}
 		case <-repeats.C:
@@ -68,6 +69,7 @@ func (p *Plane) leave() error {
 	if p.cfg.LeaveRules {
 		return nil
 	}
+	p.take() // what was ordered before is of no use now
 	for port := range p.ledger.known {
 		p.ledger.note(port, order{cut: true})
 	}

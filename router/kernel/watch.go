@@ -144,6 +144,17 @@ func (p *Plane) forgetUnanswered(of []uint16) error {
 	return err
 }
 
+// warnWhenFull tells, once, that this host will soon take no new connections.
+func (p *Plane) warnWhenFull() {
+	entries, limit, err := Tracked()
+	full := err == nil && entries > limit/10*9
+	if full && !p.full {
+		p.log.Warn("this host tracks almost as many connections as it can; at the limit it takes no new ones, led or not",
+			"entries", entries, "limit", limit, "mend", fmt.Sprintf("sysctl -w net.netfilter.nf_conntrack_max=%d", 2*limit))
+	}
+	p.full = full
+}
+
 // verify compares the tables with the ledger. A rule or an element that somebody
 // has taken away comes back.
 func (p *Plane) verify() error {

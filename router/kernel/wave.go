@@ -99,7 +99,7 @@ func (p *Plane) thaw(flows []flow) {
 	for port := range p.ledger.cutting {
 		if _, ok := busy[port]; !ok {
 			delete(p.ledger.cutting, port)
-			p.ledger.frozen = append(p.ledger.frozen, port)
+			p.ledger.frozen[port] = p.ledger.last[port]
 			delete(p.ledger.last, port)
 		}
 	}
@@ -163,17 +163,19 @@ func (p *Plane) lead() error {
 			to[port] = addr
 		}
 	}
-	thawed := p.ledger.frozen
+	thawed := slices.Collect(maps.Keys(p.ledger.frozen))
 	if len(to) == 0 && len(thawed) == 0 {
 		return nil
 	}
+	retired := p.ledger.retired()
 	err := p.edit(func(e edit) error {
-		return errors.Join(e.remove(e.table.cut, thawed), e.know(e.table.own(to)), e.lead(e.table.own(to)))
+		to := e.table.own(to)
+		return errors.Join(e.remove(e.table.cut, thawed), e.dismiss(e.table.own(retired)), e.know(to), e.serve(to), e.lead(to))
 	})
 	if err != nil {
 		return fmt.Errorf("giving ports to leaders: %w", err)
 	}
-	p.ledger.frozen = nil
+	clear(p.ledger.frozen)
 	for port, addr := range to {
 		p.ledger.led[port], p.ledger.last[port] = addr, addr
 		p.ledger.known[port] = struct{}{}
