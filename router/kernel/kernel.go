@@ -25,6 +25,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/nftables"
@@ -73,6 +74,8 @@ type Plane struct {
 	orders  map[uint16][]order
 	settled bool
 
+	// leading has the ports that may be led, and those whose doubts are not told yet.
+	leading portSet
 	// asking guards the connections of all who only read.
 	asking     sync.Mutex
 	asker      *nftables.Conn
@@ -220,6 +223,9 @@ func (p *Plane) take() (orders map[uint16][]order, settled bool) {
 // Doubted reports whether the kernel knows of a reason to look at the leader of
 // port before a connection goes there, which may not have been told yet.
 func (p *Plane) Doubted(port uint16) bool {
+	if !p.leading.has(port) {
+		return false
+	}
 	p.asking.Lock()
 	defer p.asking.Unlock()
 	for _, t := range p.tables {
@@ -231,6 +237,13 @@ func (p *Plane) Doubted(port uint16) bool {
 	}
 	return false
 }
+
+// portSet is a set of ports for any number of goroutines.
+type portSet [1 << 16 / 64]atomic.Uint64
+
+func (s *portSet) add(port uint16)      { s[port/64].Or(1 << (port % 64)) }
+func (s *portSet) remove(port uint16)   { s[port/64].And(^uint64(1 << (port % 64))) }
+func (s *portSet) has(port uint16) bool { return s[port/64].Load()&(1<<(port%64)) != 0 }
 
 func unmapped(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }
 

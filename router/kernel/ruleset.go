@@ -117,7 +117,7 @@ func (t *table) chains() []chain {
 				SourceRegister: regWork, SetName: t.servers.Name, SetID: t.servers.ID,
 			}}, drop()),
 			// That a leader can not be reached is kept from the client as a refusal is.
-			words(state(expr.CtStateBitRELATED), isNotTCP(), status(translate|assured, translate), portOfFlow(), isIn(t.ports), putInto(t.failed), drop())),
+			words(state(expr.CtStateBitRELATED), isNotTCP(), status(translate|assured, translate), portOfFlow(), t.isServed(), putInto(t.failed), drop())),
 		t.base("watch_out", nftables.ChainTypeFilter, nftables.ChainHookOutput, -140,
 			words(isTCP(), status(translate, translate), direction(original), jump("from_client")),
 			words(isTCP(), status(translate, translate), direction(reply), jump("from_server"))),
@@ -159,8 +159,12 @@ func (t *table) isLed() []expr.Any {
 	return words(status(translate, translate), portOfFlow(), isIn(t.ports))
 }
 
+// isServed goes on if the port loaded is ours and is not being cut: what happens
+// then is our doing.
+func (t *table) isServed() []expr.Any { return words(isIn(t.ports), isNotIn(t.cut)) }
+
 // stray goes on with packets to this host that conntrack holds for no part of
-// their connection, such as a late duplicate. This host's TCP, which knows of no
+// their connection. This host's TCP, which knows of no
 // connection either, would reset a good one for it.
 func (t *table) stray() []expr.Any {
 	return words(isTCP(), state(expr.CtStateBitINVALID), flags(syn|rst, 0), isLocal())
@@ -179,7 +183,7 @@ func (t *table) fromClient() [][]expr.Any {
 		words(flags(syn|rst, 0), portAsked(), isIn(t.cut), rejectTCP()),
 		words(anyFlag(fin|rst), established, portAsked(), isIn(t.ports), setLabel()),
 		// A SYN that comes again has met silence.
-		words(flags(syn|ack, syn), status(seenReply, 0), portAsked(), isIn(t.ports), putInto(t.failed)),
+		words(flags(syn|ack, syn), status(seenReply, 0), portAsked(), t.isServed(), putInto(t.failed)),
 	}
 }
 
@@ -193,7 +197,7 @@ func (t *table) fromServer() [][]expr.Any {
 	established := state(expr.CtStateBitESTABLISHED)
 	return [][]expr.Any{
 		words(portOfFlow(), isIn(t.received), flags(syn|rst, 0), isIn(t.cut), rejectTCP()),
-		words(flags(rst, rst), established, status(assured, 0), portOfFlow(), isIn(t.ports), putInto(t.failed), drop()),
-		words(anyFlag(fin|rst), established, hasNoLabel(), portOfFlow(), isIn(t.ports), putInto(t.doubted)),
+		words(flags(rst, rst), established, status(assured, 0), portOfFlow(), t.isServed(), putInto(t.failed), drop()),
+		words(anyFlag(fin|rst), established, hasNoLabel(), portOfFlow(), t.isServed(), putInto(t.doubted)),
 	}
 }

@@ -55,6 +55,9 @@ func (p *Plane) reread() error {
 			return err
 		}
 	}
+	for port := range p.ledger.led {
+		p.leading.add(port)
+	}
 	p.ledger.recover(before)
 	return nil
 }
@@ -113,7 +116,7 @@ func (p *Plane) doubt(t *table, doubted, failed []uint16, now time.Time) error {
 	for _, port := range all {
 		p.ledger.note(port, order{})
 	}
-	if err := p.freeze(slices.Values(all)); err != nil {
+	if _, err := p.freeze(slices.Values(all)); err != nil {
 		return err
 	}
 	if err := p.forgetUnanswered(failed); err != nil {
@@ -125,6 +128,7 @@ func (p *Plane) doubt(t *table, doubted, failed []uint16, now time.Time) error {
 	}
 	for _, port := range all {
 		p.cfg.Doubted(port)
+		p.leading.remove(port)
 	}
 	return nil
 }

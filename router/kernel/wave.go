@@ -3,6 +3,7 @@ package kernel
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"time"
@@ -28,8 +29,12 @@ func (p *Plane) wave() error {
 			return err
 		}
 	}
-	if err := p.freeze(slices.Values(append(ports(p.ledger.cutting), slices.Collect(maps.Keys(orders))...))); err != nil {
+	stopped, err := p.freeze(slices.Values(append(ports(p.ledger.cutting), slices.Collect(maps.Keys(orders))...)))
+	if err != nil {
 		return err
+	}
+	for port := range stopped {
+		p.leading.remove(port)
 	}
 	if err := p.sweep(); err != nil {
 		return err
@@ -51,15 +56,15 @@ func (p *Plane) settle() error {
 }
 
 // freeze stops leading where it is wrong, and stops every flow of the ports that
-// are to be cut.
-func (p *Plane) freeze(touched func(func(uint16) bool)) error {
+// are to be cut. It returns what it has stopped.
+func (p *Plane) freeze(touched iter.Seq[uint16]) (leads, error) {
 	misled := p.ledger.misled(touched)
 	cutting := ports(p.ledger.cutting)
 	err := p.edit(func(e edit) error {
 		return errors.Join(e.stop(e.table.own(misled)), e.put(e.table.cut, cutting))
 	})
 	if err != nil {
-		return fmt.Errorf("taking leaders away: %w", err)
+		return nil, fmt.Errorf("taking leaders away: %w", err)
 	}
 	for port := range misled {
 		delete(p.ledger.led, port)
@@ -67,7 +72,7 @@ func (p *Plane) freeze(touched func(func(uint16) bool)) error {
 			p.ledger.pending[port] = struct{}{}
 		}
 	}
-	return nil
+	return misled, nil
 }
 
 // sweep ends flows of the ports that are to be cut until there are none. New
@@ -168,6 +173,9 @@ func (p *Plane) lead() error {
 		return nil
 	}
 	retired := p.ledger.retired()
+	for port := range to {
+		p.leading.add(port)
+	}
 	err := p.edit(func(e edit) error {
 		to := e.table.own(to)
 		return errors.Join(e.remove(e.table.cut, thawed), e.dismiss(e.table.own(retired)), e.know(to), e.serve(to), e.lead(to))
