@@ -42,8 +42,8 @@ type Config struct {
 	// UserTimeout is TCP_USER_TIMEOUT, on both sides of a session: how long what
 	// was sent may stay unacknowledged. Linux counts the time in which a peer does
 	// not read, too, so that this also ends the session of a client that has
-	// stopped in the middle of a result. Default 0: the kernel's own limit, about
-	// 15 minutes, which does not count that.
+	// stopped in the middle of a result. Default 0: not set. A peer that
+	// acknowledges nothing although it is asked is noticed after twice KeepAlive.
 	UserTimeout time.Duration
 	// MaxSessions is how many clients are served at once, those that wait
 	// included. Default: as many as the limit of open files allows.

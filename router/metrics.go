@@ -17,6 +17,8 @@ type metrics struct {
 	acceptErrors prometheus.Counter
 	probeSeconds prometheus.Histogram
 	fallbacks    prometheus.Counter
+	// silent counts sessions whose peer did not acknowledge anything any more.
+	silent prometheus.Counter
 	// readsByLeader counts readers for whom there was no replica.
 	readsByLeader prometheus.Counter
 }
@@ -42,6 +44,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		dialFailures:  counter("dial_failures_total", "Attempts to reach a leader that failed."),
 		acceptErrors:  counter("accept_errors_total", "Connections that could not be accepted."),
 		probeSeconds:  seconds("probe_seconds", "Time from the first question to a leader to the one that says it takes writes."),
+		silent:        counter("silent_total", "Sessions cut because a peer acknowledged nothing any more."),
 		readsByLeader: counter("reads_by_leader_total", "Readers that were led to the leader because no replica was fit."),
 		fallbacks:     counter("probe_fallbacks_total", "Leaders taken by the leader key alone because Patroni did not answer."),
 	}

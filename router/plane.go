@@ -69,6 +69,10 @@ func (p *plane) run(ctx context.Context) error {
 		g.Go(l.run)
 	}
 	g.Go(func() error {
+		p.endSilent(ctx)
+		return nil
+	})
+	g.Go(func() error {
 		defer p.close()
 		p.steer(ctx)
 		return nil

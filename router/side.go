@@ -18,6 +18,8 @@ type side struct {
 	readable, ending bool
 	// queued is whether the loop goes on with this side by itself.
 	queued bool
+	// spokenTo is whether something was written that may not be acknowledged yet.
+	spokenTo bool
 	// ended is whether the side has said all; told is whether its peer knows.
 	ended, told bool
 }
@@ -127,6 +129,7 @@ func (s *session) flush(to *side) {
 }
 
 func (s *session) write(to *side, b *buffer) {
+	to.spokenTo = true
 	for b.begin < b.end {
 		n, err := writeNow(to.fd, b.bytes[b.begin:b.end])
 		switch {
