@@ -1,0 +1,230 @@
+package kernel_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/pgpatron/pgpatron/fixtures"
+	"github.com/pgpatron/pgpatron/fixtures/netlab"
+	"github.com/pgpatron/pgpatron/router"
+)
+
+// site is a whole router beside real PostgreSQL servers.
+type site struct {
+	*lab
+	*netlab.Cluster
+	pg     [2]*netlab.Postgres
+	router *router.Router
+}
+
+func newSite(t *testing.T) *site {
+	t.Helper()
+	s := &site{lab: newLab(t)}
+	s.user.end() // the router listens itself
+	client := fixtures.Etcd(t)
+	s.Cluster = netlab.NewCluster(t, client, "a", s.port)
+	for i, host := range s.hosts {
+		s.pg[i] = netlab.NewPostgres(t, host, s.l(i))
+	}
+	r, err := router.New(router.Config{
+		IP: netip.MustParseAddr("10.91.1.1"), Metrics: "127.0.0.1:0", DataPlane: router.KernelPlane, Log: fixtures.Log(t),
+	}, client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- r.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	s.router = r
+	return s
+}
+
+func (s *site) l(i int) string { return []string{"10.91.11.2", "10.91.12.2"}[i] }
+
+// lead makes a server the leader and waits until the kernel leads there.
+func (s *site) lead(i int) {
+	s.t.Helper()
+	s.Lead(s.pg[i])
+	eventually(s.t, "the kernel leads", func() bool { return s.leads(s.portNumber()) })
+}
+
+// connect opens a session of PostgreSQL.
+func (s *site) connect(kind string) (*pgconn.PgConn, error) {
+	c := s.clients[kind]
+	cfg, err := pgconn.ParseConfig("postgres://postgres@" + net.JoinHostPort(c.router["ipv4"], strconv.Itoa(s.port)) + "/postgres?sslmode=disable")
+	if err != nil {
+		return nil, err
+	}
+	cfg.DialFunc = func(ctx context.Context, _, addr string) (net.Conn, error) {
+		return c.host.Dial(ctx, &net.Dialer{}, addr)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	defer cancel()
+	return pgconn.ConnectConfig(ctx, cfg)
+}
+
+// What a session may be in the middle of. Each returns when the session ends.
+var middles = map[string]func(ctx context.Context, conn *pgconn.PgConn) error{
+	"idle": func(_ context.Context, conn *pgconn.PgConn) error {
+		_, err := conn.Conn().Read(make([]byte, 1))
+		return err
+	},
+	"in a transaction": func(ctx context.Context, conn *pgconn.PgConn) error {
+		if _, err := conn.Exec(ctx, "BEGIN; SELECT 1").ReadAll(); err != nil {
+			return err
+		}
+		_, err := conn.Conn().Read(make([]byte, 1))
+		return err
+	},
+	"mid-statement": func(ctx context.Context, conn *pgconn.PgConn) error {
+		return conn.Exec(ctx, "SELECT pg_sleep(600)").Close()
+	},
+	"copying out": func(ctx context.Context, conn *pgconn.PgConn) error {
+		_, err := conn.CopyTo(ctx, io.Discard, "COPY (SELECT repeat('x', 1000) FROM generate_series(1, 1000000000)) TO STDOUT")
+		return err
+	},
+	"copying in": func(ctx context.Context, conn *pgconn.PgConn) error {
+		if _, err := conn.Exec(ctx, "CREATE TEMPORARY TABLE sink (line text)").ReadAll(); err != nil {
+			return err
+		}
+		_, err := conn.CopyFrom(ctx, endless{}, "COPY sink FROM STDIN")
+		return err
+	},
+}
+
+// endless are lines without an end, at a pace that fills no disk.
+type endless struct{}
+
+func (endless) Read(b []byte) (int, error) {
+	time.Sleep(time.Millisecond)
+	return copy(b, "all work and no play\n"), nil
+}
+
+// Sessions of real clients with a real PostgreSQL end when their leader leads no
+// more, whatever they are in the middle of, and new ones reach the next leader.
+func TestRouterCutsRealSessions(t *testing.T) {
+	s := newSite(t)
+	for round := range *rounds {
+		old := round % 2
+		s.lead(old)
+		s.expectServer(old)
+		ended := map[string]chan error{}
+		for kind := range s.clients {
+			for name, middle := range middles {
+				conn, err := s.connect(kind)
+				if err != nil {
+					t.Fatalf("%s: %v", kind, err)
+				}
+				end := make(chan error, 1)
+				ended[kind+", "+name] = end
+				go func() { end <- middle(context.Background(), conn) }()
+			}
+		}
+		time.Sleep(50 * time.Millisecond) // for all to be in the middle
+		s.Depose()
+		for what, end := range ended {
+			select {
+			case err := <-end:
+				if err == nil {
+					t.Errorf("round %d: %s: ended well", round, what)
+				}
+			case <-time.After(patience):
+				t.Errorf("round %d: %s: %v", round, what, errHangs)
+			}
+		}
+	}
+}
+
+// expectServer checks which server sessions reach.
+func (s *site) expectServer(i int) {
+	s.t.Helper()
+	conn, err := s.connect("direct")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	results, err := conn.Exec(context.Background(), "SELECT host(inet_server_addr())").ReadAll()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if got, want := string(results[0].Rows[0][0]), s.l(i); got != want {
+		s.t.Errorf("sessions reach %s, want %s", got, want)
+	}
+}
+
+// The leader's PostgreSQL crashes and comes back as a standby, leader key in hand
+// all the while: no session meets it before it takes writes again.
+func TestRestartedLeaderIsLookedAtBeforeItIsLedTo(t *testing.T) {
+	s := newSite(t)
+	s.lead(0)
+	var writers sync.WaitGroup
+	stop := make(chan struct{})
+	var written atomic.Int64
+	for kind := range s.clients {
+		writers.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					written.Add(s.write(kind))
+				}
+			}
+		})
+	}
+	for range *rounds {
+		before := written.Load()
+		eventually(t, "clients write", func() bool { return written.Load() > before+20 })
+		s.pg[0].SetReplica(true)
+		s.pg[0].Stop()
+		s.pg[0].SetReadOnly(true)
+		s.pg[0].Start()
+		time.Sleep(100 * time.Millisecond) // in which clients come
+		s.pg[0].SetReadOnly(false)
+		s.pg[0].SetReplica(false)
+	}
+	close(stop)
+	writers.Wait()
+}
+
+// write connects and writes for a while, and returns how often. The first write of
+// a session must never meet a standby.
+func (s *site) write(kind string) (written int64) {
+	conn, err := s.connect(kind)
+	if err != nil {
+		refusal, ok := errors.AsType[*pgconn.PgError](err)
+		// What a server says while it ends is true, and nobody could know before.
+		if ok && refusal.Message != "the database system is shutting down" {
+			s.t.Errorf("%s: connecting: %v", kind, refusal)
+		}
+		return 0
+	}
+	defer conn.Close(context.Background())
+	for range 10 {
+		_, err := conn.Exec(context.Background(), "CREATE TEMPORARY TABLE IF NOT EXISTS t (x int); SELECT txid_current()").ReadAll()
+		if refusal, ok := errors.AsType[*pgconn.PgError](err); ok && refusal.Code == "25006" && written == 0 {
+			s.t.Errorf("%s: first write of a session: %v", kind, refusal)
+		}
+		if err != nil {
+			return written
+		}
+		written++
+	}
+	return written
+}
