@@ -27,6 +27,28 @@ type site struct {
 	router *router.Router
 }
 
+// TestRouter runs all that needs a router and servers, which take seconds to start.
+func TestRouter(t *testing.T) {
+	s := newSite(t)
+	for _, test := range []struct {
+		name string
+		run  func(*testing.T, *site)
+	}{
+		{"CutsRealSessions", cutsRealSessions},
+		{"RestartedLeaderIsLookedAtBeforeItIsLedTo", restartedLeaderIsLookedAtBeforeItIsLedTo},
+		{"NoSessionMeetsAStandbyThroughSwitchovers", noSessionMeetsAStandbyThroughSwitchovers},
+	} {
+		t.Run(test.name, func(t *testing.T) { test.run(t, s.in(t)) })
+	}
+}
+
+// in returns the site for a subtest.
+func (s *site) in(t *testing.T) *site {
+	sub := *s
+	sub.lab = s.lab.in(t)
+	return &sub
+}
+
 func newSite(t *testing.T) *site {
 	t.Helper()
 	s := &site{lab: newLab(t)}
@@ -118,8 +140,7 @@ func (endless) Read(b []byte) (int, error) {
 
 // Sessions of real clients with a real PostgreSQL end when their leader leads no
 // more, whatever they are in the middle of, and new ones reach the next leader.
-func TestRouterCutsRealSessions(t *testing.T) {
-	s := newSite(t)
+func cutsRealSessions(t *testing.T, s *site) {
 	for round := range *rounds {
 		old := round % 2
 		s.lead(old)
@@ -170,12 +191,46 @@ func (s *site) expectServer(i int) {
 
 // The leader's PostgreSQL crashes and comes back as a standby, leader key in hand
 // all the while: no session meets it before it takes writes again.
-func TestRestartedLeaderIsLookedAtBeforeItIsLedTo(t *testing.T) {
-	s := newSite(t)
+func restartedLeaderIsLookedAtBeforeItIsLedTo(t *testing.T, s *site) {
 	s.lead(0)
+	s.underLoad(func(int) {
+		s.pg[0].SetReplica(true)
+		s.pg[0].Stop()
+		s.pg[0].SetReadOnly(true)
+		s.pg[0].Start()
+		time.Sleep(100 * time.Millisecond) // in which clients come
+		s.pg[0].SetReadOnly(false)
+		s.pg[0].SetReplica(false)
+	})
+}
+
+// The leader changes, and the next one names itself before it takes writes.
+func noSessionMeetsAStandbyThroughSwitchovers(t *testing.T, s *site) {
+	s.lead(0)
+	s.underLoad(func(round int) {
+		old, next := s.pg[round%2], s.pg[(round+1)%2]
+		next.SetReadOnly(true)
+		next.SetReplica(true)
+		s.Depose()
+		eventually(t, "the kernel leads no more", func() bool { return !s.leads(s.portNumber()) })
+		old.SetReadOnly(true)
+		s.Lead(next)
+		time.Sleep(50 * time.Millisecond) // in which clients come
+		next.SetReadOnly(false)
+		next.SetReplica(false)
+		eventually(t, "the kernel leads", func() bool { return s.leads(s.portNumber()) })
+	})
+}
+
+// underLoad does something in each round while clients of every kind connect and
+// write.
+func (s *site) underLoad(do func(round int)) {
+	s.t.Helper()
 	var writers sync.WaitGroup
-	stop := make(chan struct{})
 	var written atomic.Int64
+	stop := make(chan struct{})
+	defer writers.Wait()
+	defer close(stop)
 	for kind := range s.clients {
 		writers.Go(func() {
 			for {
@@ -188,19 +243,11 @@ func TestRestartedLeaderIsLookedAtBeforeItIsLedTo(t *testing.T) {
 			}
 		})
 	}
-	for range *rounds {
+	for round := range *rounds {
 		before := written.Load()
-		eventually(t, "clients write", func() bool { return written.Load() > before+20 })
-		s.pg[0].SetReplica(true)
-		s.pg[0].Stop()
-		s.pg[0].SetReadOnly(true)
-		s.pg[0].Start()
-		time.Sleep(100 * time.Millisecond) // in which clients come
-		s.pg[0].SetReadOnly(false)
-		s.pg[0].SetReplica(false)
+		eventually(s.t, "clients write", func() bool { return written.Load() > before+20 })
+		do(round)
 	}
-	close(stop)
-	writers.Wait()
 }
 
 // write connects and writes for a while, and returns how often. The first write of
