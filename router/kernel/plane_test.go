@@ -34,6 +34,8 @@ func TestPlane(t *testing.T) {
 		{"Counters", counters},
 		{"OneRouterAtATime", oneRouterAtATime},
 		{"RemoveCutsWhatIsLeft", removeCutsWhatIsLeft},
+		{"BytesArriveAfterAnEarlyEnd", bytesArriveAfterAnEarlyEnd},
+		{"ResetsPass", resetsPass},
 		{"StrayPacketsHarmNobody", strayPacketsHarmNobody},
 		{"DockersFirewall", dockersFirewall},
 		{"UnreachableLeaderFallsThrough", unreachableLeaderFallsThrough},
