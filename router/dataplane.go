@@ -92,10 +92,7 @@ func (f *fastPath) run(ctx context.Context) error {
 	f.kernel = k
 	f.mu.Unlock()
 	f.tell(KernelPlane, "nothing is in its way")
-	f.plane.take(ctx, &lanes{
-		kernel: k, prober: f.plane.prober, slots: make(chan struct{}, probeSlots),
-		count: func(ask func()) { f.plane.conns.Go(ask) },
-	})
+	f.plane.take(ctx, &lanes{kernel: k, prober: f.plane.prober, run: f.plane.conns.Go})
 	return k.Run(ctx)
 }
 
