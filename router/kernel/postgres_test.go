@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/pgpatron/pgpatron/fixtures"
 	"github.com/pgpatron/pgpatron/fixtures/netlab"
@@ -23,8 +24,10 @@ import (
 type site struct {
 	*lab
 	*netlab.Cluster
-	pg     [2]*netlab.Postgres
-	router *router.Router
+	pg   [2]*netlab.Postgres
+	etcd *clientv3.Client
+	// stop ends the router.
+	stop func()
 }
 
 // TestRouter runs all that needs a router and servers, which take seconds to start.
@@ -37,6 +40,7 @@ func TestRouter(t *testing.T) {
 		{"CutsRealSessions", cutsRealSessions},
 		{"RestartedLeaderIsLookedAtBeforeItIsLedTo", restartedLeaderIsLookedAtBeforeItIsLedTo},
 		{"NoSessionMeetsAStandbyThroughSwitchovers", noSessionMeetsAStandbyThroughSwitchovers},
+		{"RestartKeepsSessions", restartKeepsSessions},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, s.in(t)) })
 	}
@@ -53,28 +57,34 @@ func newSite(t *testing.T) *site {
 	t.Helper()
 	s := &site{lab: newLab(t)}
 	s.user.end() // the router listens itself
-	client := fixtures.Etcd(t)
-	s.Cluster = netlab.NewCluster(t, client, "a", s.port)
+	s.etcd = fixtures.Etcd(t)
+	s.Cluster = netlab.NewCluster(t, s.etcd, "a", s.port)
 	for i, host := range s.hosts {
 		s.pg[i] = netlab.NewPostgres(t, host, s.l(i))
 	}
-	r, err := router.New(router.Config{
-		IP: netip.MustParseAddr("10.91.1.1"), Metrics: "127.0.0.1:0", DataPlane: router.KernelPlane, Log: fixtures.Log(t),
-	}, client)
+	s.startRouter(router.Config{})
+	return s
+}
+
+// startRouter starts a router that ends with the test or when stop is called.
+func (s *site) startRouter(cfg router.Config) {
+	s.t.Helper()
+	cfg.IP, cfg.Metrics = netip.MustParseAddr("10.91.1.1"), "127.0.0.1:0"
+	cfg.DataPlane, cfg.Log = router.KernelPlane, fixtures.Log(s.t)
+	r, err := router.New(cfg, s.etcd)
 	if err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- r.Run(ctx) }()
-	t.Cleanup(func() {
+	s.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {
-			t.Errorf("Run: %v", err)
+			s.t.Errorf("Run: %v", err)
 		}
 	})
-	s.router = r
-	return s
+	s.t.Cleanup(s.stop)
 }
 
 func (s *site) l(i int) string { return []string{"10.91.11.2", "10.91.12.2"}[i] }
@@ -220,6 +230,32 @@ func noSessionMeetsAStandbyThroughSwitchovers(t *testing.T, s *site) {
 		next.SetReplica(false)
 		eventually(t, "the kernel leads", func() bool { return s.leads(s.portNumber()) })
 	})
+}
+
+// A router that leaves its rules is started again, and no session notices.
+func restartKeepsSessions(t *testing.T, s *site) {
+	s.stop()
+	s.startRouter(router.Config{LeaveRules: true})
+	s.lead(0)
+	kept, err := s.connect("natted")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer kept.Close(context.Background())
+	for range 3 {
+		s.stop()
+		s.expectServer(0)
+		s.startRouter(router.Config{LeaveRules: true})
+		s.expectServer(0)
+		if _, err := kept.Exec(t.Context(), "SELECT 1").ReadAll(); err != nil {
+			t.Fatalf("after a restart: %v", err)
+		}
+	}
+	s.stop()
+	s.startRouter(router.Config{})
+	s.expectServer(0)
+	s.Depose()
+	s.expectReset(kept.Conn())
 }
 
 // underLoad does something in each round while clients of every kind connect and
