@@ -3,10 +3,14 @@ package kernel_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -24,8 +28,9 @@ import (
 type site struct {
 	*lab
 	*netlab.Cluster
-	pg   [2]*netlab.Postgres
-	etcd *clientv3.Client
+	pg     [2]*netlab.Postgres
+	etcd   *clientv3.Client
+	router *router.Router
 	// stop ends the router.
 	stop func()
 }
@@ -40,6 +45,7 @@ func TestRouter(t *testing.T) {
 		{"CutsRealSessions", cutsRealSessions},
 		{"RestartedLeaderIsLookedAtBeforeItIsLedTo", restartedLeaderIsLookedAtBeforeItIsLedTo},
 		{"NoSessionMeetsAStandbyThroughSwitchovers", noSessionMeetsAStandbyThroughSwitchovers},
+		{"PartingRaisesNoDoubt", partingRaisesNoDoubt},
 		{"RestartKeepsSessions", restartKeepsSessions},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, s.in(t)) })
@@ -75,6 +81,7 @@ func (s *site) startRouter(cfg router.Config) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	s.router = r
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- r.Run(ctx) }()
@@ -230,6 +237,45 @@ func noSessionMeetsAStandbyThroughSwitchovers(t *testing.T, s *site) {
 		next.SetReplica(false)
 		eventually(t, "the kernel leads", func() bool { return s.leads(s.portNumber()) })
 	})
+}
+
+// Clients that part from a server in PostgreSQL's words, and those that want
+// something cancelled, raise no doubt: the kernel leads every one of them.
+func partingRaisesNoDoubt(t *testing.T, s *site) {
+	s.lead(0)
+	before := s.led(t)
+	const sessions = 30
+	for range sessions {
+		conn, err := s.connect("direct")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.CancelRequest(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := s.led(t) - before; got != 2*sessions {
+		t.Errorf("the kernel led %d connections, want %d", got, 2*sessions)
+	}
+}
+
+// led is how many connections the router's kernel has led, as its metrics say.
+func (s *site) led(t *testing.T) (n int) {
+	t.Helper()
+	recorder := httptest.NewRecorder()
+	s.router.Handler().ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	const name = `pgpatron_router_kernel_sessions_total{instance="a"} `
+	_, rest, ok := strings.Cut(recorder.Body.String(), "\n"+name)
+	if !ok {
+		t.Fatalf("no %s among the metrics", name)
+	}
+	if _, err := fmt.Sscan(rest, &n); err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 // A router that leaves its rules is started again, and no session notices.
