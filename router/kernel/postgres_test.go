@@ -253,9 +253,13 @@ func partingRaisesNoDoubt(t *testing.T, s *site) {
 		if err := conn.CancelRequest(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if err := conn.Close(t.Context()); err != nil {
+		if _, err := conn.Conn().Write([]byte("X\x00\x00\x00\x04")); err != nil {
 			t.Fatal(err)
 		}
+		if _, err := io.Copy(io.Discard, conn.Conn()); err != nil {
+			t.Fatal(err)
+		}
+		conn.Conn().Close()
 	}
 	if got := s.led(t) - before; got != 2*sessions {
 		t.Errorf("the kernel led %d connections, want %d", got, 2*sessions)
