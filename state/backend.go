@@ -11,6 +11,10 @@ type Backend struct {
 	Hostname string `json:"hostname"`
 	// Zone names what the backend may fail together with. Empty: nothing is known.
 	Zone string `json:"zone,omitempty"`
+	// Region names what the zone is part of. Empty: nothing is known.
+	Region string `json:"region,omitempty"`
+	// URL is where the backend's registry is asked.
+	URL string `json:"url,omitempty"`
 	// PID is the registrar's process.
 	PID int `json:"pid"`
 	// DockerVersion is the version of the host's Docker Engine; empty while the

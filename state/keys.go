@@ -1,6 +1,7 @@
 package state
 
 import (
+	"encoding/base64"
 	"fmt"
 	"net/url"
 	"strconv"
@@ -27,9 +28,16 @@ const (
 	// CordonPattern is of the switches of whole backends.
 	CordonPattern     = "/state/backends/{backend}"
 	NodeStatusPattern = "/registry/instances/{node}"
-	SitePattern       = "/site"
-	ElectionPattern   = "/election/{name}"
-	markerPattern     = "/engine/{id}"
+	// The registry's own: services that are not databases. Their instances share
+	// the prefix of NodeStatusPattern.
+	DefinitionPattern  = "/registry/definitions/{id}"
+	DeploymentPattern  = "/registry/deployments/{id}"
+	RegisteredPattern  = "/registry/instances/{id}"
+	InstanceURLPattern = "/registry/by-url/{url}"
+	BuildPattern       = "/registry/builds/{definition}/{backend}"
+	SitePattern        = "/site"
+	ElectionPattern    = "/election/{name}"
+	markerPattern      = "/engine/{id}"
 )
 
 // ServicePrefix is the namespace that Patroni is given: its keys of one
@@ -129,6 +137,27 @@ func CordonKey(backend string) string { return fill(CordonPattern, backend) }
 
 // NodeStatusKey tells how far a registrar is with one node: a NodeStatus. Leased.
 func NodeStatusKey(node string) string { return fill(NodeStatusPattern, node) }
+
+// DefinitionKey holds a service's definition.
+func DefinitionKey(id string) string { return fill(DefinitionPattern, id) }
+
+// DeploymentKey holds a deployment and where its instances are placed.
+func DeploymentKey(id string) string { return fill(DeploymentPattern, id) }
+
+// RegisteredKey holds an instance of a service. Leased if a registrar runs it.
+func RegisteredKey(id string) string { return fill(RegisteredPattern, id) }
+
+// InstanceURLKey names the instance that a URL belongs to: uniqueness in one
+// transaction. Leased like the instance.
+func InstanceURLKey(url string) string {
+	return fill(InstanceURLPattern, base64.RawURLEncoding.EncodeToString([]byte(url)))
+}
+
+// BuildKey holds how the last build of a definition went on a backend.
+func BuildKey(definition, backend string) string { return fill(BuildPattern, definition, backend) }
+
+// BuildPrefix is above the builds of one definition.
+func BuildPrefix(definition string) string { return "/registry/builds/" + Segment(definition) + "/" }
 
 // AnnouncementKey holds the ip:port at which the world reaches an internal
 // port of a container. Leased. It is the published contract by which a
