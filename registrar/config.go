@@ -17,10 +17,15 @@ import (
 
 // Config configures a Registrar.
 type Config struct {
-	// Backend is the address at which the rest of the site reaches this host. It
-	// is the host's id, the address that containers' ports are published on, and
-	// the one that is announced. One registrar runs for each.
+	// Backend is the address at which the rest of the site reaches this host:
+	// containers' ports are published on it, and announced with it.
 	Backend netip.Addr
+	// ID is the backend's id, in records and labels. One registrar runs for
+	// each. Default: Backend, which another host can not have, too.
+	ID string
+	// Zone names what the host may fail together with, such as a rack or a
+	// building. Default: empty, nothing is known.
+	Zone string
 	// Hostname names the host in announcements and in labels. No other host of
 	// the site has it.
 	Hostname string
@@ -50,6 +55,9 @@ func (c Config) WithDefaults() Config {
 	if c.Ports == (state.Ports{}) {
 		c.Ports = state.Ports{First: 20000, Last: 29999}
 	}
+	if c.ID == "" && c.Backend.IsValid() {
+		c.ID = c.Backend.String()
+	}
 	if c.SessionTTL == 0 {
 		c.SessionTTL = 10 * time.Second
 	}
@@ -62,6 +70,14 @@ func (c Config) WithDefaults() Config {
 	return c
 }
 
+// engineName tells the engines of one process apart in its metrics.
+func (c Config) engineName() string {
+	if c.ID == c.Backend.String() {
+		return "registrar"
+	}
+	return "registrar of " + c.ID
+}
+
 // hostname is what may stand in a label and between the colons of an
 // announcement.
 var hostname = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?$`)
@@ -71,6 +87,12 @@ func (c Config) Validate() error {
 	var errs []error
 	if !c.Backend.IsValid() || c.Backend.IsUnspecified() || c.Backend.IsMulticast() || c.Backend.Zone() != "" {
 		errs = append(errs, fmt.Errorf("registrar.backend: must be the address at which other hosts reach this one, got %v", c.Backend))
+	}
+	if c.ID != c.Backend.String() && !hostname.MatchString(c.ID) {
+		errs = append(errs, fmt.Errorf("registrar.id: must be letters, digits, dots and dashes, got %q", c.ID))
+	}
+	if c.Zone != "" && !hostname.MatchString(c.Zone) {
+		errs = append(errs, fmt.Errorf("registrar.zone: must be letters, digits, dots and dashes, got %q", c.Zone))
 	}
 	if !hostname.MatchString(c.Hostname) {
 		errs = append(errs, fmt.Errorf("registrar.hostname: must be letters, digits, dots and dashes, got %q", c.Hostname))

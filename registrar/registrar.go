@@ -100,12 +100,12 @@ func New(cfg Config, client *clientv3.Client) (*Registrar, error) {
 	}
 	schema := state.NewSchema()
 	r := &Registrar{
-		cfg: cfg, backend: cfg.Backend.String(), tables: newTables(schema, cfg.Image),
+		cfg: cfg, backend: cfg.ID, tables: newTables(schema, cfg.Image),
 		known: map[announcement]struct{}{}, told: map[string]struct{}{},
 	}
 	r.log = cfg.Log.With("backend", r.backend)
 	r.engine, err = state.NewEngine(state.EngineConfig{
-		Client: client, Schema: schema, Reactor: r, Name: "registrar",
+		Client: client, Schema: schema, Reactor: r, Name: cfg.engineName(),
 		SessionTTL: cfg.SessionTTL, Log: r.log, Registerer: cfg.Registerer,
 	})
 	if err != nil {
@@ -116,7 +116,7 @@ func New(cfg Config, client *clientv3.Client) (*Registrar, error) {
 	r.watcher = &watcher{docker: r.docker, inventory: r.inventory, log: r.log}
 	r.crew = newCrew(r.hands(client), r.wake)
 	r.claim = newClaim(state.Backend{
-		ID: r.backend, Hostname: cfg.Hostname, PID: os.Getpid(), Since: time.Now().UTC(),
+		ID: r.backend, Hostname: cfg.Hostname, Zone: cfg.Zone, PID: os.Getpid(), Since: time.Now().UTC(),
 	}, cfg.SessionTTL, r.engine.Wake)
 	r.desired = newDesired(r.backend)
 	return r, nil
@@ -127,7 +127,7 @@ func (r *Registrar) hands(client *clientv3.Client) hands {
 	return hands{
 		cfg: r.cfg, docker: r.docker, inventory: r.inventory, log: r.log,
 		ports:  &portPicker{docker: r.docker, ports: r.cfg.Ports, addr: r.cfg.Backend},
-		fencer: &fencer{etcd: client, inspect: r.docker.inspect, log: r.log, fencings: newFencings(r.cfg.Registerer)},
+		fencer: &fencer{etcd: client, inspect: r.docker.inspect, log: r.log, fencings: newFencings(r.cfg.Registerer, r.backend)},
 		picture: picture{
 			engine: r.engine, leaders: r.tables.leaders, members: r.tables.members, syncs: r.tables.syncs, fell: r.inventory.fell,
 		},
@@ -153,6 +153,14 @@ func (r *Registrar) Run(ctx context.Context) error {
 		return r.crew.Run(ctx)
 	})
 	return running.Wait()
+}
+
+// Ready waits until the backend is registered as this registrar's, and healthy.
+func (r *Registrar) Ready(ctx context.Context) error {
+	return r.engine.Await(ctx, func() bool {
+		found, there := r.tables.backends.Get(r.backend)
+		return there && r.claim.wrote(found.Value) && found.Value.Healthy()
+	})
 }
 
 // moved is told when something of a node on Docker is not as it was.
@@ -181,7 +189,7 @@ func (r *Registrar) Tick(_ context.Context, t state.Tick) ([]state.Group, error)
 		r.crew.assign(r.desired.goals(docker))
 		if t.Lease != clientv3.NoLease {
 			groups = append(groups, r.announce(t, docker)...)
-			groups = append(groups, r.publish(t)...)
+			groups = append(groups, r.publish(t, docker)...)
 		}
 	}
 	for i := range groups {

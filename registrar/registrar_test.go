@@ -17,10 +17,13 @@ import (
 
 func TestNodeIsCreatedAnnouncedAndRunning(t *testing.T) {
 	s := newSite(t)
-	s.record(cluster("db1", "n1"))
+	db := cluster("db1", "n1")
+	s.record(db)
 	s.run()
 	s.awaitPhase("n1", state.PhaseRunning)
-	want := state.NodeStatus{ID: "n1", InstanceID: "db1", BackendID: testBackend, Phase: state.PhaseRunning}
+	want := state.NodeStatus{
+		ID: "n1", InstanceID: "db1", BackendID: testBackend, Phase: state.PhaseRunning, Spec: db.NodeSpec.Digest(),
+	}
 	if got := s.status("n1"); got != want {
 		t.Errorf("status = %+v, want %+v", got, want)
 	}

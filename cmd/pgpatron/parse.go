@@ -50,6 +50,14 @@ func boolean(s string) (bool, error) {
 	return b, nil
 }
 
+func count(s string) (int, error) {
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 1 {
+		return 0, fmt.Errorf("want a number from 1, got %q", s)
+	}
+	return n, nil
+}
+
 func hostPort(s string) (string, error) {
 	host, port, err := net.SplitHostPort(s)
 	if n, errPort := strconv.Atoi(port); err != nil || host == "" || errPort != nil || n < 0 || n > 65535 {
