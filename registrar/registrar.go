@@ -103,6 +103,9 @@ func New(cfg Config, client *clientv3.Client) (*Registrar, error) {
 		cfg: cfg, backend: cfg.ID, tables: newTables(schema, cfg.Image),
 		known: map[announcement]struct{}{}, told: map[string]struct{}{},
 	}
+	for _, p := range cfg.Parts {
+		p.Register(schema)
+	}
 	r.log = cfg.Log.With("backend", r.backend)
 	r.engine, err = state.NewEngine(state.EngineConfig{
 		Client: client, Schema: schema, Reactor: r, Name: cfg.engineName(),
@@ -116,7 +119,8 @@ func New(cfg Config, client *clientv3.Client) (*Registrar, error) {
 	r.watcher = &watcher{docker: r.docker, inventory: r.inventory, log: r.log}
 	r.crew = newCrew(r.hands(client), r.wake)
 	r.claim = newClaim(state.Backend{
-		ID: r.backend, Hostname: cfg.Hostname, Zone: cfg.Zone, PID: os.Getpid(), Since: time.Now().UTC(),
+		ID: r.backend, Hostname: cfg.Hostname, Zone: cfg.Zone, Region: cfg.Region, URL: cfg.URL,
+		PID: os.Getpid(), Since: time.Now().UTC(),
 	}, cfg.SessionTTL, r.engine.Wake)
 	r.desired = newDesired(r.backend)
 	return r, nil
@@ -150,6 +154,7 @@ func (r *Registrar) Run(ctx context.Context) error {
 		case <-r.claim.held:
 		}
 		running.Go(func() error { return r.watcher.Run(ctx) })
+		r.runParts(ctx, running)
 		return r.crew.Run(ctx)
 	})
 	return running.Wait()
@@ -177,7 +182,7 @@ func (r *Registrar) wake() {
 
 // Tick compares the records with what Docker has, gives the workers their
 // goals, and publishes what there is.
-func (r *Registrar) Tick(_ context.Context, t state.Tick) ([]state.Group, error) {
+func (r *Registrar) Tick(ctx context.Context, t state.Tick) ([]state.Group, error) {
 	r.due = r.concerned(t) || r.due
 	held, groups, err := r.claim.tick(t, r.tables.backends, r.inventory.dockerVersion())
 	if err != nil {
@@ -195,7 +200,11 @@ func (r *Registrar) Tick(_ context.Context, t state.Tick) ([]state.Group, error)
 	for i := range groups {
 		groups[i].Done = r.ended
 	}
-	return groups, nil
+	if !held {
+		return groups, nil
+	}
+	others, err := r.tickParts(ctx, t)
+	return append(groups, others...), err
 }
 
 // ended is told how a group ended. The next Tick looks again at what was

@@ -18,8 +18,8 @@ type Definition struct {
 	Image      *Image      `json:"image,omitempty"`
 	Repository *Repository `json:"repository,omitempty"`
 	// APISpecs and Clients tell callers how the service is called.
-	APISpecs []APISpec `json:"apiSpecs,omitempty"`
-	Clients  []Client  `json:"clients,omitempty"`
+	APISpecs []APISpec    `json:"apiSpecs,omitempty"`
+	Clients  []ClientSpec `json:"clients,omitempty"`
 	// Envars are the environment of every instance; a deployment's win.
 	Envars Envars `json:"envars,omitempty"`
 	// Ports says at which host ports internal ones are reached. Internal ports
@@ -64,8 +64,8 @@ type APISpec struct {
 	Metadata     map[string]string `json:"metadata,omitempty"`
 }
 
-// Client is where a client of the service is found.
-type Client struct {
+// ClientSpec is where a client of the service is found.
+type ClientSpec struct {
 	Language string `json:"language,omitempty"`
 	URL      string `json:"url,omitempty"`
 }

@@ -69,6 +69,12 @@ func (t *Tables) Healthy(p Placement) bool {
 	return there && e.Value.Status == InstanceHealthy
 }
 
+// Told reports whether the placement's node has said anything of its instance.
+func (t *Tables) Told(p Placement) bool {
+	_, there := t.Instances.Get(p.ID)
+	return there
+}
+
 // Filter selects instances. An empty field selects all.
 type Filter struct {
 	Scheme, IP, DeploymentID, Host, Path, ID, Slug string
