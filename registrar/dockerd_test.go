@@ -29,7 +29,10 @@ type dockerd struct {
 	deaf       bool // starts fail because ports are taken
 	// silentAfter makes the engine fall silent when it has done that.
 	silentAfter string
-	log         []string
+	jump        time.Duration // of the host's clock
+	// root is the folder of its data.
+	root string
+	log  []string
 }
 
 type fakeContainer struct {
@@ -48,6 +51,7 @@ type fakeContainer struct {
 func newDockerd(t testing.TB) *dockerd {
 	d := &dockerd{
 		containers: map[string]*fakeContainer{}, volumes: map[string]map[string]string{},
+		root:   t.TempDir(),
 		images: map[string]bool{testImage: true}, streams: map[chan map[string]any]map[string]string{},
 	}
 	mux := http.NewServeMux()
@@ -75,6 +79,9 @@ func newDockerd(t testing.TB) *dockerd {
 	}
 	handle("GET /version", func(http.ResponseWriter, *http.Request) (int, any) {
 		return 200, map[string]any{"Version": "20.10.24", "ApiVersion": "1.41"}
+	})
+	handle("GET /info", func(http.ResponseWriter, *http.Request) (int, any) {
+		return 200, map[string]any{"NCPU": 3, "MemTotal": 4 << 30, "DockerRootDir": d.root}
 	})
 	handle("GET /networks/bridge", func(http.ResponseWriter, *http.Request) (int, any) {
 		return 200, map[string]any{"IPAM": map[string]any{"Config": []any{map[string]any{"Gateway": "172.17.0.1"}}}}
@@ -220,7 +227,7 @@ func (d *dockerd) startContainer(_ http.ResponseWriter, r *http.Request) (int, a
 	case d.deaf:
 		return 500, map[string]string{"message": "Bind for 127.0.0.1 failed: port is already allocated"}
 	}
-	c.Running, c.StartedAt = true, time.Now()
+	c.Running, c.StartedAt = true, d.now()
 	d.log = append(d.log, "start "+c.Name)
 	d.tell("start", c)
 	return 204, nil
@@ -337,7 +344,7 @@ func (d *dockerd) tell(action string, c *fakeContainer) {
 	for stream, wanted := range d.streams {
 		if carries(c.Labels, wanted) {
 			stream <- map[string]any{
-				"Type": "container", "Action": action, "timeNano": time.Now().UnixNano(),
+				"Type": "container", "Action": action, "timeNano": d.now().UnixNano(),
 				"Actor": map[string]any{"ID": c.ID, "Attributes": attributes},
 			}
 		}
@@ -348,7 +355,7 @@ func (d *dockerd) kill(c *fakeContainer, exitCode int) {
 	if !c.Running {
 		return
 	}
-	c.Running, c.DiedAt, c.ExitCode = false, time.Now(), exitCode
+	c.Running, c.DiedAt, c.ExitCode = false, d.now(), exitCode
 	d.log = append(d.log, "die "+c.Name)
 	d.tell("die", c)
 }
@@ -415,7 +422,7 @@ func (d *dockerd) put(name string, running bool, labels map[string]string) {
 		}}}},
 	}
 	if running {
-		c.StartedAt = time.Now()
+		c.StartedAt = d.now()
 	}
 	d.containers[name] = c
 	d.volumes[name] = labels
@@ -434,4 +441,14 @@ func (d *dockerd) history() []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return append([]string(nil), d.log...)
+}
+
+// now is the time by the host's clock. Call it under mu.
+func (d *dockerd) now() time.Time { return time.Now().Add(d.jump) }
+
+// setClock sets the host's clock ahead, or back, of what it was at first.
+func (d *dockerd) setClock(jump time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.jump = jump
 }

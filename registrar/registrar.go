@@ -41,11 +41,14 @@ import (
 type Registrar struct {
 	cfg     Config
 	backend string
+	etcd    clientv3.KV
 	engine  *state.Engine
 	tables  tables
 	docker  *docker
 	watcher *watcher
+	meter   *meter
 	crew    *crew
+	guard   *guard
 	claim   *claim
 	log     *slog.Logger
 
@@ -68,22 +71,26 @@ type Registrar struct {
 type tables struct {
 	clusters      *state.Table[state.Cluster]
 	backends      *state.Table[state.Backend]
+	hosts         *state.Table[state.Host]
 	statuses      *state.Table[state.NodeStatus]
 	announcements *state.Table[netip.AddrPort]
 	leaders       *state.Table[string]
 	members       *state.Table[patroni.Member]
 	syncs         *state.Table[patroni.Sync]
+	readOnly      *state.Table[bool]
 }
 
 func newTables(s *state.Schema, image string) tables {
 	return tables{
 		clusters:      state.Register(s, state.ClusterPattern, state.JSON[state.Cluster]),
 		backends:      state.Register(s, state.BackendPattern, state.JSON[state.Backend]),
+		hosts:         state.Register(s, state.HostPattern, state.JSON[state.Host]),
 		statuses:      state.Register(s, state.NodeStatusPattern, state.JSON[state.NodeStatus]),
 		announcements: state.Register(s, state.AnnouncementPattern(image), announced),
 		leaders:       patroni.Leaders(s),
 		members:       patroni.Members(s),
 		syncs:         patroni.Syncs(s),
+		readOnly:      patroni.ReadOnly(s),
 	}
 }
 
@@ -100,7 +107,7 @@ func New(cfg Config, client *clientv3.Client) (*Registrar, error) {
 	}
 	schema := state.NewSchema()
 	r := &Registrar{
-		cfg: cfg, backend: cfg.ID, tables: newTables(schema, cfg.Image),
+		cfg: cfg, backend: cfg.ID, etcd: client, tables: newTables(schema, cfg.Image),
 		known: map[announcement]struct{}{}, told: map[string]struct{}{},
 	}
 	for _, p := range cfg.Parts {
@@ -117,9 +124,11 @@ func New(cfg Config, client *clientv3.Client) (*Registrar, error) {
 	r.docker = &docker{client: connection, owner: owner{site: cfg.Site, backend: r.backend}}
 	r.inventory = newInventory(r.moved)
 	r.watcher = &watcher{docker: r.docker, inventory: r.inventory, log: r.log}
+	r.meter = &meter{docker: r.docker, fullAt: cfg.DiskReadOnly, changed: r.wake, log: r.log}
+	r.guard = newGuard(r.log)
 	r.crew = newCrew(r.hands(client), r.wake)
 	r.claim = newClaim(state.Backend{
-		ID: r.backend, Hostname: cfg.Hostname, Zone: cfg.Zone, Region: cfg.Region, URL: cfg.URL,
+		ID: r.backend, Hostname: cfg.Hostname, Zone: cfg.Zone, Region: cfg.Region, URL: cfg.URL, Labels: cfg.Labels,
 		PID: os.Getpid(), Since: time.Now().UTC(),
 	}, cfg.SessionTTL, r.engine.Wake)
 	r.desired = newDesired(r.backend)
@@ -154,10 +163,18 @@ func (r *Registrar) Run(ctx context.Context) error {
 		case <-r.claim.held:
 		}
 		running.Go(func() error { return r.watcher.Run(ctx) })
+		running.Go(func() error { return r.meter.Run(ctx) })
+		running.Go(func() error { return r.guard.Run(ctx) })
 		r.runParts(ctx, running)
 		return r.crew.Run(ctx)
 	})
-	return running.Wait()
+	if err := running.Wait(); err != nil {
+		return err
+	}
+	if err := r.claim.leave(ctx, r.etcd, r.condition()); err != nil {
+		r.log.WarnContext(ctx, "noting when the host was seen last", "err", err)
+	}
+	return nil
 }
 
 // Ready waits until the backend is registered as this registrar's, and healthy.
@@ -184,7 +201,7 @@ func (r *Registrar) wake() {
 // goals, and publishes what there is.
 func (r *Registrar) Tick(ctx context.Context, t state.Tick) ([]state.Group, error) {
 	r.due = r.concerned(t) || r.due
-	held, groups, err := r.claim.tick(t, r.tables.backends, r.inventory.dockerVersion())
+	held, groups, err := r.claim.tick(t, r.tables.backends, r.condition())
 	if err != nil {
 		return nil, err
 	}
@@ -192,6 +209,7 @@ func (r *Registrar) Tick(ctx context.Context, t state.Tick) ([]state.Group, erro
 		r.due = false
 		docker := r.inventory.snapshot()
 		r.crew.assign(r.desired.goals(docker))
+		r.guard.assign(r.orders(docker))
 		if t.Lease != clientv3.NoLease {
 			groups = append(groups, r.announce(t, docker)...)
 			groups = append(groups, r.publish(t, docker)...)
@@ -228,6 +246,22 @@ func (r *Registrar) concerned(t state.Tick) bool {
 	}
 	for params := range r.tables.statuses.Changed() {
 		concerned = r.noteStatus(params[0]) || concerned
+	}
+	return concerned || r.led()
+}
+
+// led reports whether another leads one of the clusters here, or one's
+// configuration or a backend is another now.
+func (r *Registrar) led() (concerned bool) {
+	here := func(instance string) bool { return len(r.desired.clusters[instance]) > 0 }
+	for params := range r.tables.leaders.Changed() {
+		concerned = concerned || here(params[0])
+	}
+	for params := range r.tables.readOnly.Changed() {
+		concerned = concerned || here(params[0])
+	}
+	for range r.tables.backends.Changed() {
+		concerned = true
 	}
 	return concerned
 }

@@ -272,7 +272,7 @@ func (e engine) checkLimits(t *testing.T) {
 	}
 	h := info.HostConfig
 	if h.Memory != 512<<20 || h.NanoCPUs != 1e9 || h.ShmSize != 256<<20 || *h.PidsLimit == 0 || !slices.Contains(h.CapDrop, "ALL") ||
-		!h.RestartPolicy.IsNone() || *info.Config.StopTimeout < 30 || h.LogConfig.Config["max-size"] == "" {
+		!h.ReadonlyRootfs || len(h.Tmpfs) == 0 || !slices.Contains(h.SecurityOpt, "no-new-privileges") || !h.RestartPolicy.IsNone() || *info.Config.StopTimeout < 30 || h.LogConfig.Config["max-size"] == "" {
 		t.Errorf("container is made with %+v", h)
 	}
 	if bytes.Contains(raw, []byte("secret-of")) {

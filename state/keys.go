@@ -15,6 +15,7 @@ const (
 	LeaderPattern     = "/service/{id}/leader"
 	MemberPattern     = "/service/{id}/members/{name}"
 	SyncPattern       = "/service/{id}/sync"
+	ConfigPattern     = "/service/{id}/config"
 	InitializePattern = "/service/{id}/initialize"
 	NextPortPattern   = "/routing/nextport"
 	AllocationPattern = "/routing/allocation/{id}"
@@ -25,6 +26,8 @@ const (
 	BindingPattern    = "/serviceinstance/{id}/bindings/{binding}"
 	RouterPattern     = "/state/instances/{router}"
 	BackendPattern    = "/registry/nodes/{backend}"
+	// HostPattern is of the hosts that ever registered.
+	HostPattern = "/registry/hosts/{backend}"
 	// CordonPattern is of the switches of whole backends.
 	CordonPattern     = "/state/backends/{backend}"
 	NodeStatusPattern = "/registry/instances/{node}"
@@ -117,6 +120,9 @@ func UnboundKey(port int, router string) string {
 	return fill(UnboundPattern, strconv.Itoa(port), router)
 }
 
+// ConfigKey holds the dynamic configuration of a cluster. Patroni's.
+func ConfigKey(id string) string { return fill(ConfigPattern, id) }
+
 // InstanceKey holds the OSB side of an instance: an Instance.
 func InstanceKey(id string) string { return fill(InstancePattern, id) }
 
@@ -130,6 +136,10 @@ func RouterKey(ip string, pid int) string {
 
 // BackendKey registers a host that runs nodes: a Backend. Leased.
 func BackendKey(backend string) string { return fill(BackendPattern, backend) }
+
+// HostKey holds a backend as it was when it was last seen: a Host. It stays when
+// the backend goes.
+func HostKey(backend string) string { return fill(HostPattern, backend) }
 
 // CordonKey is the switch of a backend: Disabled means no new nodes and no reads
 // there.
@@ -152,6 +162,9 @@ func RegisteredKey(id string) string { return fill(RegisteredPattern, id) }
 func InstanceURLKey(url string) string {
 	return fill(InstanceURLPattern, base64.RawURLEncoding.EncodeToString([]byte(url)))
 }
+
+// InstanceURLPrefix is above all InstanceURLKeys.
+const InstanceURLPrefix = "/registry/by-url/"
 
 // BuildKey holds how the last build of a definition went on a backend.
 func BuildKey(definition, backend string) string { return fill(BuildPattern, definition, backend) }

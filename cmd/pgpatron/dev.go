@@ -60,6 +60,7 @@ func devCommand() *cobra.Command {
 		add(s, "registry-listen", &d.registryListen, "127.0.0.1:8889", "host:port of the registry", hostPort)
 		addRegistry(s, &d.registry)
 		add(s, "backends", &d.backends, "1", "how many backends to play, each with a registrar and a zone of its own", count)
+		addDisk(s, &d.registrar)
 		add(s, "docker-host", &d.dockerHost, "", "where the Docker Engine listens; default: as Docker's own tools find it", text)
 		add(s, "hold", &d.router.Hold, "30s", "how long a connection may wait for a leader", duration)
 		addBroker(s, &d.broker)

@@ -90,7 +90,7 @@ func (t *Tables) deleteNode(tx *state.Tx, id string) error {
 	if n := t.clusterOn(id); n != "" {
 		return conflict("node '%s' has a node of cluster '%s'", id, n)
 	}
-	known := false
+	_, known := tx.Get(state.HostKey(id))
 	for d := range t.Deployments.All() {
 		forgot, err := forgetPlacements(tx, d.Value.ID, id)
 		if err != nil {
@@ -101,6 +101,7 @@ func (t *Tables) deleteNode(tx *state.Tx, id string) error {
 	if !known {
 		return notFound("node", id)
 	}
+	tx.Delete(state.HostKey(id))
 	tx.Delete(state.CordonKey(id))
 	return nil
 }

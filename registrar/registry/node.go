@@ -1,6 +1,10 @@
 package registry
 
-import "time"
+import (
+	"time"
+
+	"github.com/pgpatron/pgpatron/state"
+)
 
 // Node is a host that runs instances.
 type Node struct {
@@ -10,6 +14,8 @@ type Node struct {
 	AvailabilityZone string `json:"availabilityZone,omitempty"`
 	Region           string `json:"region,omitempty"`
 	Hostname         string `json:"hostname,omitempty"`
+	// Labels are what its operator says of it.
+	Labels map[string]string `json:"labels,omitempty"`
 	Usage            Usage  `json:"usage"`
 	// LastHeartbeat is the last sign of life.
 	LastHeartbeat time.Time  `json:"lastHeartbeat,omitzero"`
@@ -24,11 +30,12 @@ type NodeStatus string
 // The statuses of nodes.
 const (
 	// NodeHealthy can be given instances.
-	NodeHealthy NodeStatus = "healthy"
-	// NodeDegraded has a registrar, but its Docker Engine does not answer.
-	NodeDegraded NodeStatus = "degraded"
+	NodeHealthy = NodeStatus(state.BackendHealthy)
+	// NodeDegraded has a registrar, but can be given no instances: its Docker
+	// Engine does not answer, or its disk is full.
+	NodeDegraded = NodeStatus(state.BackendDegraded)
 	// NodeUnreachable has gone silent.
-	NodeUnreachable NodeStatus = "unreachable"
+	NodeUnreachable = NodeStatus(state.BackendUnreachable)
 )
 
 // Usage is what a node has, and how much of it is used.

@@ -2,41 +2,51 @@ package registry
 
 import (
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/pgpatron/pgpatron/state"
 )
 
-// Nodes returns every node, by id.
+// Nodes returns every node, by id, those that fell silent among them.
 func (t *Tables) Nodes(now time.Time) []Node {
 	var nodes []Node
-	for b := range t.Backends.All() {
-		nodes = append(nodes, t.node(b.Value, now))
+	for _, b := range state.Backends(t.Backends, t.hosts) {
+		nodes = append(nodes, t.node(b, now))
 	}
-	slices.SortFunc(nodes, func(a, b Node) int { return strings.Compare(a.ID, b.ID) })
 	return nodes
 }
 
 // Node returns the node of that id.
 func (t *Tables) Node(id string, now time.Time) (Node, bool) {
-	b, there := t.Backends.Get(id)
-	if !there {
-		return Node{}, false
+	for _, b := range state.Backends(t.Backends, t.hosts) {
+		if b.ID == id {
+			return t.node(b, now), true
+		}
 	}
-	return t.node(b.Value, now), true
+	return Node{}, false
 }
 
-func (t *Tables) node(b state.Backend, now time.Time) Node {
+func (t *Tables) node(b state.KnownBackend, now time.Time) Node {
 	cordon, _ := t.Cordons.Get(b.ID)
 	n := Node{
-		ID: b.ID, URL: b.URL, AvailabilityZone: b.Zone, Region: b.Region, Hostname: b.Hostname,
-		LastHeartbeat: now.UTC().Truncate(time.Second), Status: NodeHealthy, Cordoned: state.IsDisabled(cordon.Value),
+		ID: b.ID, URL: b.URL, AvailabilityZone: b.Zone, Region: b.Region, Hostname: b.Hostname, Labels: b.Labels,
+		Usage: usageOf(b.Backend), LastHeartbeat: b.LastSeen, Status: NodeStatus(b.Status), Cordoned: state.IsDisabled(cordon.Value),
 	}
-	if !b.Healthy() {
-		n.Status = NodeDegraded
+	if n.Status != NodeUnreachable {
+		// It is registered under a lease that it keeps alive.
+		n.LastHeartbeat = now.UTC().Truncate(time.Second)
 	}
 	return n
+}
+
+func usageOf(b state.Backend) Usage {
+	cpu := int64(b.Capacity.CPUs) * 1000
+	megabytes := func(used, total int) Amount { return newAmount(int64(used)<<20, int64(total)<<20) }
+	return Usage{
+		CPU:    newAmount(cpu*int64(b.Use.CPUPercent)/100, cpu),
+		Memory: megabytes(b.Use.MemoryMB, b.Capacity.MemoryMB),
+		Disk:   megabytes(b.Use.DiskMB, b.Capacity.DiskMB),
+	}
 }
 
 // Candidates returns the nodes that an instance of the deployment can be on,

@@ -16,7 +16,7 @@ type Tables struct {
 	Builds      *state.Table[Build]
 	Backends    *state.Table[state.Backend]
 	Cordons     *state.Table[string]
-	urls        *state.Table[string]
+	hosts       *state.Table[state.Host]
 
 	// Of databases everything is kept as it came and read when it is asked for:
 	// Patroni's many writes must cost nothing here.
@@ -30,6 +30,7 @@ type Tables struct {
 // NewTables adds the registry's tables to the schema. image is the name of the
 // node image in announcements.
 func NewTables(s *state.Schema, image string) *Tables {
+	s.Watch(state.InstanceURLPrefix)
 	return &Tables{
 		Definitions:   state.Register(s, state.DefinitionPattern, state.JSON[DefinitionRecord]),
 		Deployments:   state.Register(s, state.DeploymentPattern, state.JSON[DeploymentRecord]),
@@ -37,7 +38,7 @@ func NewTables(s *state.Schema, image string) *Tables {
 		Builds:        state.Register(s, state.BuildPattern, state.JSON[Build]),
 		Backends:      state.Register(s, state.BackendPattern, state.JSON[state.Backend]),
 		Cordons:       state.Register(s, state.CordonPattern, state.Text),
-		urls:          state.Register(s, state.InstanceURLPattern, state.Text),
+		hosts:         state.Register(s, state.HostPattern, state.JSON[state.Host]),
 		clusters:      state.Register(s, state.ClusterPattern, unread[state.Cluster]),
 		members:       state.Register(s, state.MemberPattern, unread[patroni.Member]),
 		statuses:      state.Register(s, state.NodeStatusPattern, unread[state.NodeStatus]),
