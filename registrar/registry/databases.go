@@ -108,7 +108,8 @@ func (t *Tables) databaseInstance(c state.Cluster, n state.Node, now time.Time) 
 		in.Role = roleLeader
 	}
 	in.Tags = []string{in.Role}
-	host, alive := t.Node(n.BackendID, now)
+	host, _ := t.Node(n.BackendID, now)
+	alive := host.Status != NodeUnreachable && host.ID != ""
 	in.NodeURL, in.Host, in.LastHeartbeat = host.URL, host.Hostname, host.LastHeartbeat
 	announced, _ := t.announcements.Get(state.AnnouncementParam(host.Hostname, n.Container(), patroni.PostgreSQLPort))
 	if addr, err := netip.ParseAddrPort(announced.Value); err == nil {

@@ -2,13 +2,16 @@ package registry
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/go-chi/chi/v5"
 )
@@ -104,16 +107,19 @@ func strict(b []byte, into any) error {
 		return f
 	}
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		field := wrong.Field
-		if field == "" {
-			field = "body"
-		}
-		return FieldError{field, "must not be a " + wrong.Value}
+		return FieldError{sentField(wrong.Field), "must not be of type " + wrong.Value}
 	}
 	if _, field, unknown := strings.Cut(err.Error(), "unknown field "); unknown {
 		return FieldError{strings.Trim(field, `"`), "there is no such field"}
 	}
 	return FieldError{"body", "is not one JSON object: " + err.Error()}
+}
+
+// sentField returns a field's path as it was sent: Go puts the names of
+// embedded types into it, which are capital.
+func sentField(path string) string {
+	parts := slices.DeleteFunc(strings.Split(path, "."), func(part string) bool { return part == "" || unicode.IsUpper(rune(part[0])) })
+	return cmp.Or(strings.Join(parts, "."), "body")
 }
 
 // adopt fills in the id that the path names, or checks it.

@@ -16,7 +16,7 @@ type Node struct {
 	Hostname         string `json:"hostname,omitempty"`
 	// Labels are what its operator says of it.
 	Labels map[string]string `json:"labels,omitempty"`
-	Usage            Usage  `json:"usage"`
+	Usage  Usage             `json:"usage"`
 	// LastHeartbeat is the last sign of life.
 	LastHeartbeat time.Time  `json:"lastHeartbeat,omitzero"`
 	Status        NodeStatus `json:"status"`
