@@ -41,13 +41,7 @@ func (f *fleet) assign() []registry.Placement {
 	return f.placements
 }
 
-// bounds are how many instances the strategy lets be missing, and be too many.
-func (f *fleet) bounds() (unavailable, surge int) {
-	if f.deployment.Strategy.Type == registry.Recreate {
-		return f.deployment.Replicas, 0
-	}
-	return f.deployment.Strategy.Bounds()
-}
+func (f *fleet) bounds() (unavailable, surge int) { return f.deployment.Bounds(f.run) }
 
 // old reports whether a placement is to be replaced.
 func (f *fleet) old(p registry.Placement) bool {
@@ -153,7 +147,7 @@ func (f *fleet) grow() {
 // answer, and as many as may be unavailable.
 func (f *fleet) replace() (removed bool) {
 	unavailable, _ := f.bounds()
-	spare := f.count(f.healthy) - (f.deployment.Replicas - unavailable)
+	spare := f.count(f.healthy) - (f.reachable() - unavailable)
 	for _, i := range f.byUse() {
 		p := f.placements[i]
 		if !f.old(p) || spare <= 0 && (f.healthy(p) || !f.told(p)) {
@@ -165,6 +159,21 @@ func (f *fleet) replace() (removed bool) {
 		f.placements[i].Removed, removed = true, true
 	}
 	return removed
+}
+
+// reachable is how many instances there can be: Replicas, unless there are not
+// that many nodes.
+func (f *fleet) reachable() int {
+	nodes := map[string]bool{}
+	for _, n := range f.candidates {
+		nodes[n.ID] = true
+	}
+	for _, p := range f.placements {
+		if !p.Removed && f.current(p) {
+			nodes[p.Node] = true
+		}
+	}
+	return min(f.deployment.Replicas, len(nodes))
 }
 
 // pick returns the best node for another instance: one without any of this

@@ -67,9 +67,9 @@ const (
 	Recreate StrategyType = "Recreate"
 )
 
-// Bounds returns MaxUnavailable and MaxSurge with their defaults: whoever names
+// bounds returns MaxUnavailable and MaxSurge with their defaults: whoever names
 // only one of them gets the least of the other that still moves on.
-func (s Strategy) Bounds() (unavailable, surge int) {
+func (s Strategy) bounds() (unavailable, surge int) {
 	switch {
 	case s.MaxUnavailable != nil && s.MaxSurge != nil:
 		return *s.MaxUnavailable, *s.MaxSurge
@@ -81,6 +81,20 @@ func (s Strategy) Bounds() (unavailable, surge int) {
 		return 0, *s.MaxSurge
 	}
 	return 0, 1
+}
+
+// Bounds returns how many instances may be missing, and be too many, while
+// instances of run take the place of others. Ones with fixed host ports can not
+// be beside those that they replace: if nobody says otherwise, one is missing.
+func (d Deployment) Bounds(run Run) (unavailable, surge int) {
+	switch s := d.Strategy; {
+	case s.Type == Recreate:
+		return d.Replicas, 0
+	case s.MaxUnavailable == nil && s.MaxSurge == nil && len(run.FixedPorts()) > 0:
+		return 1, 0
+	default:
+		return s.bounds()
+	}
 }
 
 // Resources are what one instance may use. Zero: no limit.
@@ -159,7 +173,7 @@ func (s Strategy) validate() error {
 			return FieldError{field, fmt.Sprintf("must not be negative, got %d", *n)}
 		}
 	}
-	if unavailable, surge := s.Bounds(); unavailable == 0 && surge == 0 {
+	if unavailable, surge := s.bounds(); unavailable == 0 && surge == 0 {
 		return FieldError{"strategy.maxUnavailable", "must not be 0 while maxSurge is 0: nothing could be replaced"}
 	}
 	return nil

@@ -63,13 +63,21 @@ func (t *Tables) status(r DeploymentRecord, now time.Time) (DeploymentStatus, st
 	case len(p.live) == 0 && r.Replicas > 0:
 		return DeploymentPending, "waits to be placed"
 	case p.current < r.Replicas:
-		return DeploymentDeploying, fmt.Sprintf("%d of %d instances are up to date", p.current, r.Replicas)
+		return DeploymentDeploying, fmt.Sprintf("%d of %d instances are up to date%s", p.current, r.Replicas, stuck(r.Deployment, run, available))
 	case p.healthy < r.Replicas:
 		return DeploymentDeploying, fmt.Sprintf("%d of %d instances are healthy", p.healthy, r.Replicas)
 	case len(p.live) > r.Replicas || t.leavingHere(r):
 		return DeploymentDeploying, t.leaving(r)
 	}
 	return DeploymentOK, fmt.Sprintf("%d of %d instances are healthy", p.healthy, r.Replicas)
+}
+
+// stuck says why an update does not go on, "" if it does.
+func stuck(d Deployment, run Run, available int) string {
+	if unavailable, _ := d.Bounds(run); unavailable > 0 || len(run.FixedPorts()) == 0 || available > d.Replicas {
+		return ""
+	}
+	return "; host ports are fixed, there is no node without an instance, and maxUnavailable is 0"
 }
 
 // progress is what a deployment has.
