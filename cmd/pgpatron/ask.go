@@ -147,9 +147,13 @@ func readEntity(file string, stdin io.Reader) (map[string]any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading what to put: %w", err)
 	}
-	var entity map[string]any
-	if err := yaml.Unmarshal(text, &entity); err != nil {
+	var value any
+	if err := yaml.Unmarshal(text, &value); err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	entity, ok := value.(map[string]any)
+	if !ok {
+		return nil, fmt.Errorf("%s: want one YAML or JSON object", file)
 	}
 	return entity, nil
 }

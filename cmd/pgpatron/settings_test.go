@@ -107,6 +107,9 @@ func TestPlansInTheFile(t *testing.T) {
 // every setting that is not a secret or this host's own.
 func TestReferenceFilesParse(t *testing.T) {
 	for _, cmd := range newRoot().Commands() {
+		if cmd.Flags().Lookup("config") == nil {
+			continue // it reads no file
+		}
 		t.Run(cmd.Name(), func(t *testing.T) {
 			path := filepath.Join("reference", cmd.Name()+".yml")
 			b, err := os.ReadFile(path)
