@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -148,7 +149,8 @@ func (o *office) fleet(r registry.DeploymentRecord, run registry.Run, now time.T
 			n, known := nodes[p.Node]
 			return known && n.Status != registry.NodeUnreachable && !registry.InRegion(r.Deployment, n)
 		},
-		newID: func() string { return registry.NewID(r.ID) },
+		// It names the container, where a colon may not be.
+		newID: func() string { return registry.NewID(strings.ReplaceAll(r.ID, ":", "-")) },
 	}
 }
 

@@ -94,22 +94,20 @@ func (t *Tables) putInstance(tx *state.Tx, in Instance, fresh string, now time.T
 			in.ID = string(kv.Value)
 		}
 	}
-	if err := t.checkOwn(tx, in.ID, "registered"); err != nil {
+	old, there, err := state.Load(tx, state.RegisteredKey(in.ID), state.JSON[InstanceRecord])
+	if err != nil {
 		return in, err
+	}
+	// A heartbeat says nothing new.
+	if !there || old.Node != "" || old.Backend != "" || old.URL != in.URL {
+		if err := t.checkPlace(tx, in, now); err != nil {
+			return in, err
+		}
 	}
 	if in.DeploymentID != "" {
 		if _, there := tx.Get(state.DeploymentKey(in.DeploymentID)); !there {
 			return in, FieldError{"deploymentId", "there is no deployment '" + in.DeploymentID + "'"}
 		}
-	}
-	for _, db := range t.databaseInstances(now) {
-		if db.URL == in.URL {
-			return in, urlTaken(in.URL, db.ID)
-		}
-	}
-	old, _, err := state.Load(tx, state.RegisteredKey(in.ID), state.JSON[InstanceRecord])
-	if err != nil {
-		return in, err
 	}
 	// What the prober found holds for as long as it is the same place.
 	in.Status, in.Details = InstanceUnknown, ""
@@ -122,6 +120,19 @@ func (t *Tables) putInstance(tx *state.Tx, in Instance, fresh string, now time.T
 		err = urlTaken(in.URL, owner)
 	}
 	return in, err
+}
+
+// checkPlace refuses an id and a URL that are somebody else's.
+func (t *Tables) checkPlace(tx *state.Tx, in Instance, now time.Time) error {
+	if err := t.checkOwn(tx, in.ID, "registered"); err != nil {
+		return err
+	}
+	for _, db := range t.databaseInstances(now) {
+		if db.URL == in.URL {
+			return urlTaken(in.URL, db.ID)
+		}
+	}
+	return nil
 }
 
 func urlTaken(url, owner string) Problem {

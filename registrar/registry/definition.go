@@ -174,9 +174,11 @@ func validRepositoryURL(text string) error {
 	if err != nil || u.Host == "" || !slices.Contains([]string{"https", "http", "ssh", "git"}, u.Scheme) {
 		return FieldError{field, "must be a git URL (https, http, ssh, git) or an absolute path"}
 	}
-	// The record is read by whoever may look, and by git's process list.
-	if _, secret := u.User.Password(); secret {
-		return FieldError{field, "must not hold a password: give the backend's git one"}
+	// The record is read by whoever may look, and the URL is an argument of git.
+	// Over http a user's name may be a token.
+	_, secret := u.User.Password()
+	if secret || u.User != nil && strings.HasPrefix(u.Scheme, "http") {
+		return FieldError{field, "must not hold a login: give the backend's git one"}
 	}
 	return nil
 }

@@ -18,12 +18,11 @@ func (t *Tables) Nodes(now time.Time) []Node {
 
 // Node returns the node of that id.
 func (t *Tables) Node(id string, now time.Time) (Node, bool) {
-	for _, b := range state.Backends(t.Backends, t.hosts) {
-		if b.ID == id {
-			return t.node(b, now), true
-		}
+	b, known := state.BackendOf(t.Backends, t.hosts, id)
+	if !known {
+		return Node{}, false
 	}
-	return Node{}, false
+	return t.node(b, now), true
 }
 
 func (t *Tables) node(b state.KnownBackend, now time.Time) Node {
