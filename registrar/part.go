@@ -84,3 +84,6 @@ func PortInUse(ctx context.Context, addr netip.Addr, port int) bool { return inU
 func Backoff(base, limit time.Duration, failures int) time.Duration {
 	return backoff(base, limit, failures)
 }
+
+// Pause waits for d or the end of ctx.
+func Pause(ctx context.Context, d time.Duration) { pause(ctx, d) }

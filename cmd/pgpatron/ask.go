@@ -10,7 +10,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
@@ -186,63 +185,5 @@ func (a *asker) show(cmd *cobra.Command, kind, method, path string, body any) er
 	if err := client.Do(cmd.Context(), method, path, body, &answer); err != nil {
 		return err
 	}
-	entities := answer[kind+"s"]
-	one := entities == nil
-	if one {
-		entities = answer[kind]
-	}
-	if a.output == "json" {
-		var pretty any
-		if err := json.Unmarshal(entities, &pretty); err != nil {
-			return fmt.Errorf("reading the registry's answer: %w", err)
-		}
-		out := json.NewEncoder(cmd.OutOrStdout())
-		out.SetIndent("", "  ")
-		return out.Encode(pretty)
-	}
-	if one {
-		entities = slices.Concat([]byte("["), entities, []byte("]"))
-	}
-	return printTable(cmd.OutOrStdout(), kind, entities)
-}
-
-// columns are what a table shows of each kind.
-var columns = map[string][]string{
-	"node":       {"id", "status", "availabilityZone", "region", "cordoned", "url"},
-	"definition": {"id", "image", "repository", "scheme"},
-	"deployment": {"id", "definitionId", "replicas", "status", "details"},
-	"instance":   {"id", "slug", "url", "role", "status", "details"},
-	"build":      {"definitionId", "nodeId", "status", "image", "details"},
-}
-
-func printTable(w io.Writer, kind string, entities []byte) error {
-	var rows []map[string]any
-	if err := json.Unmarshal(entities, &rows); err != nil {
-		return fmt.Errorf("reading the registry's answer: %w", err)
-	}
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, strings.ToUpper(strings.Join(columns[kind], "\t")))
-	for _, row := range rows {
-		var cells []string
-		for _, name := range columns[kind] {
-			cells = append(cells, cell(row[name]))
-		}
-		fmt.Fprintln(table, strings.Join(cells, "\t"))
-	}
-	return table.Flush()
-}
-
-// cell spells a value: of an image its name, of a repository its URL.
-func cell(v any) string {
-	switch v := v.(type) {
-	case nil:
-		return "-"
-	case map[string]any:
-		for _, name := range []string{"name", "url"} {
-			if text, ok := v[name].(string); ok {
-				return text
-			}
-		}
-	}
-	return fmt.Sprint(v)
+	return a.print(cmd.OutOrStdout(), kind, answer)
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"maps"
 	"net"
 	"net/netip"
 	"strconv"
@@ -92,6 +91,14 @@ func (d *docker) owns(labels map[string]string) bool {
 	return labels[labelSite] == d.cfg.Site && labels[labelRunner] == d.cfg.ID && labels[labelInstance] != ""
 }
 
+// answers asks Docker for a sign of life.
+func (d *docker) answers(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	_, err := d.client.ServerVersion(ctx)
+	return err
+}
+
 // instances returns the ids of the instances that have a container of ours.
 func (d *docker) instances(ctx context.Context) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
@@ -158,18 +165,6 @@ func (d *docker) launch(ctx context.Context, p placed, kept map[int]int, refused
 	return c, 0, err
 }
 
-// named returns which of the ports an error names, else the first of them.
-func named(err error, ports map[int]int) int {
-	first := 0
-	for _, port := range ports {
-		if strings.Contains(err.Error(), ":"+strconv.Itoa(port)) {
-			return port
-		}
-		first = port
-	}
-	return first
-}
-
 // create makes the container, with host ports that nothing else has. picked are
 // the dynamic ones.
 func (d *docker) create(ctx context.Context, p placed, kept map[int]int, refused map[int]bool) (id string, picked map[int]int, err error) {
@@ -217,62 +212,6 @@ func (d *docker) spec(p placed, picked map[int]int) (*container.Config, *contain
 			CapDrop: []string{"ALL"}, CapAdd: capabilities, SecurityOpt: []string{"no-new-privileges"},
 			LogConfig: container.LogConfig{Type: "json-file", Config: map[string]string{"max-size": "10m", "max-file": "3"}},
 		}
-}
-
-// pick chooses the run's dynamic ports: those that it had, else the lowest that
-// are free.
-func (d *docker) pick(ctx context.Context, run registry.Run, kept map[int]int, refused map[int]bool) (map[int]int, error) {
-	held, err := d.held(ctx)
-	if err != nil {
-		return nil, err
-	}
-	maps.Copy(held, refused)
-	free := func(port int) bool { return !held[port] && !registrar.PortInUse(ctx, d.cfg.Backend, port) }
-	picked := map[int]int{}
-	next := d.cfg.Ports.First
-	for _, p := range run.Ports {
-		if p.Host != 0 {
-			continue
-		}
-		port := kept[p.Internal]
-		if port == 0 || !free(port) {
-			for port = next; port <= d.cfg.Ports.Last && !free(port); port++ {
-			}
-			next = port + 1
-		}
-		if port > d.cfg.Ports.Last && port != kept[p.Internal] {
-			return nil, fmt.Errorf("no host port left in %v on %v", d.cfg.Ports, d.cfg.Backend)
-		}
-		picked[p.Internal], held[port] = port, true
-	}
-	return picked, nil
-}
-
-// held returns the host ports that instances' containers on this Docker have,
-// whoever runs them and whether or not they run now.
-func (d *docker) held(ctx context.Context) (map[int]bool, error) {
-	list, err := d.client.ContainerList(ctx, container.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("label", labelInstance))})
-	if err != nil {
-		return nil, fmt.Errorf("listing containers: %w", err)
-	}
-	held := map[int]bool{}
-	for _, c := range list {
-		info, err := d.client.ContainerInspect(ctx, c.ID)
-		if errdefs.IsNotFound(err) {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("inspecting container %s: %w", c.ID, err)
-		}
-		for _, bindings := range info.HostConfig.PortBindings {
-			for _, b := range bindings {
-				if port, err := strconv.Atoi(b.HostPort); err == nil && b.HostIP == d.cfg.Backend.String() {
-					held[port] = true
-				}
-			}
-		}
-	}
-	return held, nil
 }
 
 // wait returns when the container has died, with a deathError, or when Docker

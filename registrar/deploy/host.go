@@ -35,10 +35,28 @@ func newHost(cfg Config, docker *client.Client, tables *registry.Tables, log *sl
 // run lets the workers work until ctx ends.
 func (h *host) run(ctx context.Context, engine *state.Engine, wake func()) error {
 	h.crew.begin(engine, wake)
+	if err := h.greet(ctx); err != nil {
+		return nil // ctx ended first
+	}
 	running, ctx := errgroup.WithContext(ctx)
 	running.Go(func() error { return h.crew.run(ctx) })
 	running.Go(func() error { return h.search(ctx, engine) })
 	return running.Wait()
+}
+
+// greet waits for Docker's first answer. It settles the version of its API,
+// which its client does not do for several askers at a time.
+func (h *host) greet(ctx context.Context) error {
+	for failures := 1; ; failures++ {
+		err := h.crew.docker.answers(ctx)
+		if err == nil || ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if failures == 1 {
+			h.log.WarnContext(ctx, "docker does not answer, will retry", "err", err)
+		}
+		registrar.Pause(ctx, registrar.Backoff(100*time.Millisecond, 5*time.Second, failures))
+	}
 }
 
 // search looks for containers of ours that no record knows, as of a deployment
@@ -54,12 +72,8 @@ func (h *host) search(ctx context.Context, engine *state.Engine) error {
 		} else {
 			failures = 0
 		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
+		if registrar.Pause(ctx, wait); ctx.Err() != nil {
 			return nil
-		case <-timer.C:
 		}
 	}
 }
