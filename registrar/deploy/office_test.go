@@ -255,7 +255,7 @@ func TestPlacedInstanceYieldsToWhoHasItsURL(t *testing.T) {
 	in := at("http", "10.0.0.1:80", "")
 	in.ID, in.Status = "web-1", registry.InstanceHealthy
 	s.await("it is published", func() bool {
-		return engine.Do(ctx, d.host.put(registry.InstanceRecord{Instance: in, Node: "o1"})) == nil
+		return engine.Do(ctx, d.host.put(registry.InstanceRecord{Instance: in, Node: "n9"})) == nil
 	})
 	r, _ := read[registry.InstanceRecord](s, state.RegisteredKey("web-1"))
 	if r.URL != "" || r.Status != registry.InstanceError || r.Details != "url 'http://10.0.0.1:80' belongs to instance 'squatter'" {
