@@ -1,14 +1,13 @@
 package broker
 
 import (
-	"bytes"
-	"context"
 	"crypto/sha256"
 	"fmt"
 	"net/http"
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 )
 
 // echoIdentity returns the id that the platform gave the request, whatever
@@ -37,45 +36,48 @@ func checkVersion(next http.Handler) http.Handler {
 	})
 }
 
-// headerKey is under which a request's context carries the response's header.
-type headerKey struct{}
-
-// offerHeader lets the broker's methods, which see only a context, set headers
-// of the response.
-func offerHeader(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), headerKey{}, w.Header())))
-	})
-}
-
-// setHeader sets a header of the response to the request of ctx.
-func setHeader(ctx context.Context, name, value string) {
-	if header, ok := ctx.Value(headerKey{}).(http.Header); ok {
-		header.Set(name, value)
-	}
+// catalogAnswer is the catalog as it is sent.
+type catalogAnswer struct {
+	tag  string
+	body []byte
 }
 
 // tagCatalog gives the catalog an entity tag (RFC 9110, section 8.8.3), so that
-// a platform need not read again what it knows.
+// a platform need not read again what it knows. The catalog is the
+// configuration's: it is made once.
 func tagCatalog(next http.Handler) http.Handler {
+	var made atomic.Pointer[catalogAnswer]
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodGet || r.URL.Path != "/v2/catalog" {
+		if r.Method != http.MethodGet || r.URL.Path != catalogPath {
 			next.ServeHTTP(w, r)
 			return
 		}
-		kept := &keptResponse{ResponseWriter: w, status: http.StatusOK}
-		next.ServeHTTP(kept, r)
-		tag := fmt.Sprintf(`"%x"`, sha256.Sum256(kept.body.Bytes()))
-		w.Header().Set("ETag", tag)
-		if kept.status == http.StatusOK && matches(r.Header.Get("If-None-Match"), tag) {
-			w.Header().Del("Content-Type")
-			w.WriteHeader(http.StatusNotModified)
-			return
+		answer := made.Load()
+		if answer == nil {
+			kept := &keptResponse{ResponseWriter: w, status: http.StatusOK}
+			next.ServeHTTP(kept, r)
+			if kept.status != http.StatusOK {
+				kept.send(kept.body.Bytes())
+				return
+			}
+			answer = &catalogAnswer{tag: fmt.Sprintf(`"%x"`, sha256.Sum256(kept.body.Bytes())), body: kept.body.Bytes()}
+			made.Store(answer)
 		}
-		w.WriteHeader(kept.status)
-		// A client that is gone needs no answer.
-		_, _ = w.Write(kept.body.Bytes())
+		answer.send(w, r)
 	})
+}
+
+// send answers with the catalog, or says that it has not changed.
+func (a *catalogAnswer) send(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("ETag", a.tag)
+	if matches(r.Header.Get("If-None-Match"), a.tag) {
+		w.Header().Del("Content-Type")
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	// A client that is gone needs no answer.
+	_, _ = w.Write(a.body)
 }
 
 // matches reports whether an If-None-Match header names the tag.
@@ -86,14 +88,3 @@ func matches(header, tag string) bool {
 		return t == tag || t == "*"
 	})
 }
-
-// keptResponse keeps a response instead of sending it.
-type keptResponse struct {
-	http.ResponseWriter
-	status int
-	body   bytes.Buffer
-}
-
-func (k *keptResponse) WriteHeader(status int) { k.status = status }
-
-func (k *keptResponse) Write(b []byte) (int, error) { return k.body.Write(b) }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"reflect"
 	"strings"
 
 	"github.com/pgpatron/pgpatron/state"
@@ -118,9 +119,21 @@ func Leaders(s *state.Schema) *state.Table[string] {
 	return state.Register(s, state.LeaderPattern, state.Text)
 }
 
-// Members adds the table of member keys: by instance id and member name.
+// Members adds the table of member keys: by instance id and member name. Each
+// member writes its key every few seconds; that its WAL has moved on is in the
+// table, but is no reason for a Tick.
 func Members(s *state.Schema) *state.Table[Member] {
-	return state.Register(s, state.MemberPattern, state.JSON[Member])
+	return state.Register(s, state.MemberPattern, state.JSON[Member]).Quiet(Member.sameButPosition)
+}
+
+// sameButPosition reports whether a member tells the same as before, but for
+// the position of its WAL.
+func (m Member) sameButPosition(now Member) bool {
+	return m.ConnURL == now.ConnURL && m.APIURL == now.APIURL && m.Role == now.Role && m.State == now.State &&
+		m.Version == now.Version && m.Timeline == now.Timeline && m.ReplicationState == now.ReplicationState &&
+		m.PendingRestart == now.PendingRestart && m.Pause == now.Pause && m.PastCheckpoint() == now.PastCheckpoint() &&
+		(m.CheckpointAfterPromote == nil) == (now.CheckpointAfterPromote == nil) &&
+		(len(m.Tags)+len(now.Tags) == 0 || reflect.DeepEqual(m.Tags, now.Tags))
 }
 
 // Syncs adds the table of sync keys, by instance id. Only synchronous clusters

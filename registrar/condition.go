@@ -1,6 +1,20 @@
 package registrar
 
-import "github.com/pgpatron/pgpatron/state"
+import (
+	"os"
+	"time"
+
+	"github.com/pgpatron/pgpatron/state"
+)
+
+// self is what of a backend's entry stays while its registrar runs.
+func (c Config) self() state.Backend {
+	return state.Backend{
+		ID: c.ID, Hostname: c.Hostname, Address: c.Backend.String(), Zone: c.Zone, Region: c.Region,
+		URL: c.URL, Labels: c.Labels,
+		PID: os.Getpid(), Since: time.Now().UTC(),
+	}
+}
 
 // condition is what of a backend's entry changes while its registrar runs.
 type condition struct {

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/pgpatron/pgpatron/patroni"
+	"github.com/pgpatron/pgpatron/registrar/watchdog"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -46,6 +47,9 @@ type Config struct {
 	// SessionTTL is how long the host stays registered after its registrar fell
 	// silent. Default 10 s.
 	SessionTTL time.Duration
+	// FenceAfter is how long a leader may be silent before it is killed, so that
+	// another takes over. Default watchdog.DefaultPatience.
+	FenceAfter time.Duration
 	// DockerHost is where the Docker Engine listens, such as
 	// unix:///var/run/docker.sock. Default: as the environment says.
 	DockerHost string
@@ -78,6 +82,9 @@ func (c Config) WithDefaults() Config {
 	}
 	if c.SessionTTL == 0 {
 		c.SessionTTL = 10 * time.Second
+	}
+	if c.FenceAfter == 0 {
+		c.FenceAfter = watchdog.DefaultPatience
 	}
 	if c.Image == "" {
 		c.Image = patroni.ImageName
@@ -132,6 +139,9 @@ func (c Config) Validate() error {
 	}
 	if c.SessionTTL < time.Second {
 		errs = append(errs, fmt.Errorf("registrar.session_ttl: must be at least 1s, got %v", c.SessionTTL))
+	}
+	if c.FenceAfter < time.Second {
+		errs = append(errs, fmt.Errorf("registrar.fence_after: must be at least 1s, got %v", c.FenceAfter))
 	}
 	if c.Image == "" {
 		errs = append(errs, errors.New("registrar.image: must be set"))

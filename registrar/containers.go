@@ -110,6 +110,16 @@ func (d *docker) stop(ctx context.Context, id string) error {
 	return nil
 }
 
+// kill ends a container at once, a paused one too; it is no error if it does not
+// run.
+func (d *docker) kill(ctx context.Context, id string) error {
+	err := d.client.ContainerKill(ctx, id, "KILL")
+	if errdefs.IsNotFound(err) || errdefs.IsConflict(err) {
+		return nil
+	}
+	return err
+}
+
 // removeContainer kills and removes a container; it is no error if it is gone.
 func (d *docker) removeContainer(ctx context.Context, id string) error {
 	ctx, cancel := context.WithTimeout(ctx, workTimeout)

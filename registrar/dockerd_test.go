@@ -27,6 +27,8 @@ type dockerd struct {
 	nextID     int
 	down       bool
 	deaf       bool // starts fail because ports are taken
+	// slowStop, if set, is what a stop waits for.
+	slowStop chan struct{}
 	// silentAfter makes the engine fall silent when it has done that.
 	silentAfter string
 	jump        time.Duration // of the host's clock
@@ -46,6 +48,7 @@ type fakeContainer struct {
 	DiedAt    time.Time
 	ExitCode  int
 	Files     map[string]string
+	Ports     []map[string]any // as a list shows them
 }
 
 func newDockerd(t testing.TB) *dockerd {
@@ -92,6 +95,7 @@ func newDockerd(t testing.TB) *dockerd {
 	handle("PUT /containers/{id}/archive", d.copyFiles)
 	handle("POST /containers/{id}/start", d.startContainer)
 	handle("POST /containers/{id}/stop", d.stopContainer)
+	handle("POST /containers/{id}/kill", d.killContainer)
 	handle("DELETE /containers/{id}", d.removeContainer)
 	handle("GET /volumes", d.listVolumes)
 	handle("POST /volumes/create", d.createVolume)
@@ -157,9 +161,13 @@ func notFound(what string) (int, any) {
 func (d *dockerd) listContainers(_ http.ResponseWriter, r *http.Request) (int, any) {
 	list := []any{}
 	for _, c := range d.containers {
-		if carries(c.Labels, wantedLabels(r)) {
-			list = append(list, map[string]any{"Id": c.ID, "Names": []string{"/" + c.Name}, "Labels": c.Labels})
+		if !carries(c.Labels, wantedLabels(r)) || r.URL.Query().Get("all") == "" && !c.Running {
+			continue
 		}
+		list = append(list, map[string]any{
+			"Id": c.ID, "Names": []string{"/" + c.Name}, "Labels": c.Labels, "Image": c.Image, "Ports": c.Ports,
+			"HostConfig": map[string]string{"NetworkMode": "bridge"},
+		})
 	}
 	return 200, list
 }
@@ -239,9 +247,23 @@ func (d *dockerd) stopContainer(_ http.ResponseWriter, r *http.Request) (int, an
 		return notFound("container")
 	}
 	d.log = append(d.log, "stop "+c.Name)
+	if slow := d.slowStop; slow != nil {
+		d.mu.Unlock()
+		<-slow
+		d.mu.Lock()
+	}
 	if d.silentAfter != "stop "+c.Name {
 		d.kill(c, 0)
 	}
+	return 204, nil
+}
+
+func (d *dockerd) killContainer(_ http.ResponseWriter, r *http.Request) (int, any) {
+	c := d.find(r.PathValue("id"))
+	if c == nil {
+		return notFound("container")
+	}
+	d.kill(c, 137)
 	return 204, nil
 }
 

@@ -107,13 +107,19 @@ func (m *meter) tell(next measure, due bool) {
 		m.since = time.Now()
 	}
 	m.mu.Lock()
-	full := m.isFull(next)
+	was, full := m.full, m.isFull(next)
 	change := next.differs(m.told)
-	worth := full != m.full || change >= greatChange || due && change >= smallChange
+	worth := full != was || change >= greatChange || due && change >= smallChange
 	if worth {
 		m.told, m.full = next, full
 	}
 	m.mu.Unlock()
+	switch {
+	case full && !was:
+		m.log.Error("disk is full: the host takes no nodes, its clusters become read-only", "folder", m.root)
+	case was && !full:
+		m.log.Info("disk has room again", "folder", m.root)
+	}
 	if worth {
 		m.changed()
 	}

@@ -3,6 +3,7 @@ package registrar
 import (
 	"testing"
 
+	"github.com/pgpatron/pgpatron/fixtures"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -14,7 +15,7 @@ func used(disk int) measure {
 // What hardly changes is hardly told: each word goes to every process.
 func TestMeterTellsLittle(t *testing.T) {
 	told := 0
-	m := &meter{fullAt: 95, changed: func() { told++ }}
+	m := &meter{fullAt: 95, changed: func() { told++ }, log: fixtures.Log(t)}
 	for _, step := range []struct {
 		disk int
 		due  bool
@@ -42,7 +43,7 @@ func TestMeterTellsLittle(t *testing.T) {
 
 // A disk that was full is not called empty again at the first byte.
 func TestFullDiskNeedsRoom(t *testing.T) {
-	m := &meter{fullAt: 95, changed: func() {}}
+	m := &meter{fullAt: 95, changed: func() {}, log: fixtures.Log(t)}
 	for _, step := range []struct {
 		disk int
 		want bool

@@ -25,15 +25,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
-	"os"
 	"sync/atomic"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/pgpatron/pgpatron/patroni"
+	"github.com/pgpatron/pgpatron/registrar/watchdog"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -49,8 +47,13 @@ type Registrar struct {
 	meter   *meter
 	crew    *crew
 	guard   *guard
+	foreign *announcer
 	claim   *claim
-	log     *slog.Logger
+	// watchdog watches what runs; current says that etcd answers, so that what
+	// the tables hold is of now.
+	watchdog *watchdog.Watchdog
+	current  atomic.Bool
+	log      *slog.Logger
 
 	// inventory is Docker's picture; fresh says that it, or a report, is not as
 	// the last Tick saw it.
@@ -65,33 +68,6 @@ type Registrar struct {
 	lease   clientv3.LeaseID
 	// due says that something is left to do, or to do again.
 	due bool
-}
-
-// tables are what a registrar looks at in etcd.
-type tables struct {
-	clusters      *state.Table[state.Cluster]
-	backends      *state.Table[state.Backend]
-	hosts         *state.Table[state.Host]
-	statuses      *state.Table[state.NodeStatus]
-	announcements *state.Table[netip.AddrPort]
-	leaders       *state.Table[string]
-	members       *state.Table[patroni.Member]
-	syncs         *state.Table[patroni.Sync]
-	readOnly      *state.Table[bool]
-}
-
-func newTables(s *state.Schema, image string) tables {
-	return tables{
-		clusters:      state.Register(s, state.ClusterPattern, state.JSON[state.Cluster]),
-		backends:      state.Register(s, state.BackendPattern, state.JSON[state.Backend]),
-		hosts:         state.Register(s, state.HostPattern, state.JSON[state.Host]),
-		statuses:      state.Register(s, state.NodeStatusPattern, state.JSON[state.NodeStatus]),
-		announcements: state.Register(s, state.AnnouncementPattern(image), announced),
-		leaders:       patroni.Leaders(s),
-		members:       patroni.Members(s),
-		syncs:         patroni.Syncs(s),
-		readOnly:      patroni.ReadOnly(s),
-	}
 }
 
 // New returns a registrar for cfg, which must be valid, on the etcd behind
@@ -126,12 +102,11 @@ func New(cfg Config, client *clientv3.Client) (*Registrar, error) {
 	r.watcher = &watcher{docker: r.docker, inventory: r.inventory, log: r.log}
 	r.meter = &meter{docker: r.docker, fullAt: cfg.DiskReadOnly, changed: r.wake, log: r.log}
 	r.guard = newGuard(r.log)
+	r.foreign = newAnnouncer(r.docker, client, cfg, r.log)
 	r.crew = newCrew(r.hands(client), r.wake)
-	r.claim = newClaim(state.Backend{
-		ID: r.backend, Hostname: cfg.Hostname, Zone: cfg.Zone, Region: cfg.Region, URL: cfg.URL, Labels: cfg.Labels,
-		PID: os.Getpid(), Since: time.Now().UTC(),
-	}, cfg.SessionTTL, r.engine.Wake)
+	r.claim = newClaim(cfg.self(), cfg.SessionTTL, r.engine.Wake)
 	r.desired = newDesired(r.backend)
+	r.watchdog = r.newWatchdog(client)
 	return r, nil
 }
 
@@ -139,7 +114,7 @@ func New(cfg Config, client *clientv3.Client) (*Registrar, error) {
 func (r *Registrar) hands(client *clientv3.Client) hands {
 	return hands{
 		cfg: r.cfg, docker: r.docker, inventory: r.inventory, log: r.log,
-		ports:  &portPicker{docker: r.docker, ports: r.cfg.Ports, addr: r.cfg.Backend},
+		ports:  &portPicker{docker: r.docker, ports: r.cfg.Ports, addr: r.cfg.Backend, log: r.log},
 		fencer: &fencer{etcd: client, inspect: r.docker.inspect, log: r.log, fencings: newFencings(r.cfg.Registerer, r.backend)},
 		picture: picture{
 			engine: r.engine, leaders: r.tables.leaders, members: r.tables.members, syncs: r.tables.syncs, fell: r.inventory.fell,
@@ -165,6 +140,8 @@ func (r *Registrar) Run(ctx context.Context) error {
 		running.Go(func() error { return r.watcher.Run(ctx) })
 		running.Go(func() error { return r.meter.Run(ctx) })
 		running.Go(func() error { return r.guard.Run(ctx) })
+		running.Go(func() error { return r.foreign.Run(ctx) })
+		running.Go(func() error { return r.watchdog.Run(ctx) })
 		r.runParts(ctx, running)
 		return r.crew.Run(ctx)
 	})
@@ -191,6 +168,11 @@ func (r *Registrar) moved(node string) {
 	r.wake()
 }
 
+// lookAt asks Docker for a node's container.
+func (r *Registrar) lookAt(ctx context.Context, node string) error {
+	return look(ctx, r.docker, r.inventory, node)
+}
+
 // wake asks for a Tick over what is new here.
 func (r *Registrar) wake() {
 	r.fresh.Store(true)
@@ -200,6 +182,7 @@ func (r *Registrar) wake() {
 // Tick compares the records with what Docker has, gives the workers their
 // goals, and publishes what there is.
 func (r *Registrar) Tick(ctx context.Context, t state.Tick) ([]state.Group, error) {
+	r.current.Store(t.Lease != clientv3.NoLease)
 	r.due = r.concerned(t) || r.due
 	held, groups, err := r.claim.tick(t, r.tables.backends, r.condition())
 	if err != nil {
@@ -210,6 +193,7 @@ func (r *Registrar) Tick(ctx context.Context, t state.Tick) ([]state.Group, erro
 		docker := r.inventory.snapshot()
 		r.crew.assign(r.desired.goals(docker))
 		r.guard.assign(r.orders(docker))
+		r.watch(docker)
 		if t.Lease != clientv3.NoLease {
 			groups = append(groups, r.announce(t, docker)...)
 			groups = append(groups, r.publish(t, docker)...)
@@ -231,66 +215,6 @@ func (r *Registrar) ended(err error) {
 	if err != nil {
 		r.due = true
 	}
-}
-
-// concerned takes in what changed and reports whether any of it matters here.
-// Patroni's many writes do not: they must cost nothing.
-func (r *Registrar) concerned(t state.Tick) bool {
-	concerned := r.fresh.Swap(false) || t.Lease != r.lease
-	r.lease = t.Lease
-	for params := range r.tables.clusters.Changed() {
-		concerned = r.desired.update(params[0], r.tables.clusters) || concerned
-	}
-	for params := range r.tables.announcements.Changed() {
-		concerned = r.noteAnnouncement(params[0]) || concerned
-	}
-	for params := range r.tables.statuses.Changed() {
-		concerned = r.noteStatus(params[0]) || concerned
-	}
-	return concerned || r.led()
-}
-
-// led reports whether another leads one of the clusters here, or one's
-// configuration or a backend is another now.
-func (r *Registrar) led() (concerned bool) {
-	here := func(instance string) bool { return len(r.desired.clusters[instance]) > 0 }
-	for params := range r.tables.leaders.Changed() {
-		concerned = concerned || here(params[0])
-	}
-	for params := range r.tables.readOnly.Changed() {
-		concerned = concerned || here(params[0])
-	}
-	for range r.tables.backends.Changed() {
-		concerned = true
-	}
-	return concerned
-}
-
-// noteAnnouncement keeps r.known.
-func (r *Registrar) noteAnnouncement(param string) (mine bool) {
-	a, mine := r.parseAnnouncement(param)
-	if !mine {
-		return false
-	}
-	delete(r.known, a)
-	if _, there := r.tables.announcements.Get(param); there {
-		r.known[a] = struct{}{}
-	}
-	return true
-}
-
-// noteStatus keeps r.told. A status is this backend's if it says so; one that
-// somebody else wrote over is put right by its node.
-func (r *Registrar) noteStatus(node string) (mine bool) {
-	_, was := r.told[node]
-	_, placed := r.desired.nodes[node]
-	delete(r.told, node)
-	status, there := r.tables.statuses.Get(node)
-	if is := there && status.Value.BackendID == r.backend; is {
-		r.told[node] = struct{}{}
-		return true
-	}
-	return was || placed
 }
 
 // doomed confirms with etcd that nobody wants the node here: its record says

@@ -9,6 +9,8 @@ import (
 type Backend struct {
 	ID       string `json:"id"`
 	Hostname string `json:"hostname"`
+	// Address is where the rest of the site reaches the host.
+	Address string `json:"address"`
 	// Zone names what the backend may fail together with. Empty: nothing is known.
 	Zone string `json:"zone,omitempty"`
 	// Region names what the zone is part of. Empty: nothing is known.

@@ -24,10 +24,13 @@ const (
 	UnboundPattern    = "/routing/unbound/{port}/{router}"
 	InstancePattern   = "/serviceinstance/{id}"
 	BindingPattern    = "/serviceinstance/{id}/bindings/{binding}"
+	FencePattern      = "/serviceinstance/{id}/fence"
+	PlanCountPattern  = "/plans/{plan}/instances"
 	RouterPattern     = "/state/instances/{router}"
 	BackendPattern    = "/registry/nodes/{backend}"
+	DrainPattern      = "/registry/drains/{backend}"
 	// HostPattern is of the hosts that ever registered.
-	HostPattern = "/registry/hosts/{backend}"
+	HostPattern = HostPrefix + "{backend}"
 	// CordonPattern is of the switches of whole backends.
 	CordonPattern     = "/state/backends/{backend}"
 	NodeStatusPattern = "/registry/instances/{node}"
@@ -42,6 +45,19 @@ const (
 	ElectionPattern    = "/election/{name}"
 	markerPattern      = "/engine/{id}"
 )
+
+// IsReserved reports whether keys that begin with the segment are not for
+// announcements: they are records, Patroni's or those of an engine.
+func IsReserved(segment string) bool {
+	switch segment {
+	case "service", "routing", "serviceinstance", "state", "registry", "site", "election", "engine", "federation":
+		return true
+	}
+	return false
+}
+
+// HostPrefix is above every key of HostPattern.
+const HostPrefix = "/registry/hosts/"
 
 // ServicePrefix is the namespace that Patroni is given: its keys of one
 // cluster are ServicePrefix, the escaped instance id, a slash and a name.
@@ -129,6 +145,12 @@ func InstanceKey(id string) string { return fill(InstancePattern, id) }
 // BindingKey holds one binding of an instance: a Binding.
 func BindingKey(id, binding string) string { return fill(BindingPattern, id, binding) }
 
+// FenceKey holds the last fence of an instance's node: a Fence.
+func FenceKey(id string) string { return fill(FencePattern, id) }
+
+// PlanCountKey holds how many instances a plan has, decimal.
+func PlanCountKey(plan string) string { return fill(PlanCountPattern, plan) }
+
 // RouterKey registers a running router. Leased.
 func RouterKey(ip string, pid int) string {
 	return "/state/instances/" + ip + "@-@" + strconv.Itoa(pid)
@@ -136,6 +158,9 @@ func RouterKey(ip string, pid int) string {
 
 // BackendKey registers a host that runs nodes: a Backend. Leased.
 func BackendKey(backend string) string { return fill(BackendPattern, backend) }
+
+// DrainKey holds how far the emptying of a backend is: a Drain.
+func DrainKey(backend string) string { return fill(DrainPattern, backend) }
 
 // HostKey holds a backend as it was when it was last seen: a Host. It stays when
 // the backend goes.

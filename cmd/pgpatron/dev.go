@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -104,6 +105,10 @@ func (d *dev) prepareDataDir() error {
 	if d.broker.Password == "" {
 		d.broker.Password, err = keptPassword(filepath.Join(d.dataDir, "password"))
 	}
+	if d.broker.AdminPassword == "" && err == nil {
+		d.broker.AdminUsername = cmp.Or(d.broker.AdminUsername, "admin")
+		d.broker.AdminPassword, err = keptPassword(filepath.Join(d.dataDir, "admin-password"))
+	}
 	return err
 }
 
@@ -176,6 +181,9 @@ func (d *dev) runProcesses(ctx context.Context, bridge netip.Addr) error {
 	client := d.etcd.Client()
 	site, err := state.SiteID(ctx, client, uuid.NewString)
 	if err != nil {
+		return err
+	}
+	if err := d.warnOfOthers(ctx, bridge, client); err != nil {
 		return err
 	}
 	metrics := prometheus.NewRegistry()

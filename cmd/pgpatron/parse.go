@@ -14,7 +14,6 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"github.com/pgpatron/pgpatron/broker"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -116,13 +115,13 @@ func labels(s string) (map[string]string, error) {
 	return out, nil
 }
 
-// plans reads a YAML list of plans strictly.
-func plans(s string) ([]broker.Plan, error) {
+// strictYAML reads YAML into a T, in which unknown keys are mistakes.
+func strictYAML[T any](s string) (T, error) {
 	dec := yaml.NewDecoder(bytes.NewReader([]byte(s)))
 	dec.KnownFields(true)
-	var out []broker.Plan
+	var out T
 	if err := dec.Decode(&out); err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
+		return out, err
 	}
 	return out, nil
 }

@@ -32,6 +32,7 @@ func registrarCommand() *cobra.Command {
 		add(s, "hostname", &cfg.Hostname, hostname(), "the name of this host", text)
 		add(s, "host-ports", &cfg.Ports, "20000-29999", "host ports that nodes are published at, FIRST-LAST", state.ParsePorts)
 		add(s, "docker-host", &cfg.DockerHost, "", "where the Docker Engine listens; default: as Docker's own tools find it", text)
+		add(s, "fence-after", &cfg.FenceAfter, "3s", "how long a leader may be silent before it is killed, so that another takes over", duration)
 		add(s, "listen", &listen, "127.0.0.1:8889", "host:port of the registry, /healthz and /metrics", hostPort)
 		addRegistry(s, &registry)
 	}, func(ctx context.Context, log *slog.Logger, _ io.Writer) error {
