@@ -36,7 +36,8 @@ test: image bin/pgpatron ## set up what is missing, then check and run every tes
 check: ## format, vet, staticcheck, known vulnerabilities, go.mod
 	ci/check
 
-bench: ## run the benchmarks
+bench: ## measure the router beside HAProxy and pgbouncer, then run every benchmark
+	ci/bench
 	go test -run '^$$' -bench . -benchmem ./...
 
 clean: ## remove what the demo, the tests and the build have left

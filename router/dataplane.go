@@ -153,6 +153,27 @@ func (f *fastPath) health() DataPlaneHealth {
 	return h
 }
 
+// sessions returns how many sessions the kernel has that would end with this
+// router.
+func (f *fastPath) sessions() int {
+	f.mu.Lock()
+	k := f.kernel
+	f.mu.Unlock()
+	if k == nil || f.cfg.LeaveRules {
+		return 0
+	}
+	ports, err := k.Counters()
+	if err != nil {
+		f.plane.log.Warn("counting the kernel's sessions", "err", err)
+		return 0
+	}
+	n := 0
+	for _, c := range ports {
+		n += c.Open
+	}
+	return n
+}
+
 // join notes that the kernel may lead a port to the leader of a route.
 func (f *fastPath) join(port uint16, r *route) {
 	f.mu.Lock()

@@ -31,7 +31,9 @@ const (
 	// HostPattern is of the hosts that ever registered.
 	HostPattern = HostPrefix + "{backend}"
 	// CordonPattern is of the switches of whole backends.
-	CordonPattern     = "/state/backends/{backend}"
+	CordonPattern = "/state/backends/{backend}"
+	// DatasourcePattern is of the switches of single nodes.
+	DatasourcePattern = "/state/datasources/{datasource}"
 	NodeStatusPattern = "/registry/instances/{node}"
 	SitePattern       = "/site"
 	ElectionPattern   = "/election/{name}"
@@ -161,6 +163,10 @@ func HostKey(backend string) string { return fill(HostPattern, backend) }
 // CordonKey is the switch of a backend: Disabled means no new nodes and no reads
 // there.
 func CordonKey(backend string) string { return fill(CordonPattern, backend) }
+
+// DatasourceKey is the switch of one node of an instance: Disabled means no reads
+// there.
+func DatasourceKey(id, node string) string { return fill(DatasourcePattern, id+"."+node) }
 
 // NodeStatusKey tells how far a registrar is with one node: a NodeStatus. Leased.
 func NodeStatusKey(node string) string { return fill(NodeStatusPattern, node) }
