@@ -65,6 +65,8 @@ type Plane struct {
 	ledger  ledger
 	paths   *paths
 	repeats []repeat
+	// mended is whether orders may have been lost on the way to the tables.
+	mended bool
 	// full is whether it has been told that this host can hardly track more.
 	full bool
 

@@ -117,7 +117,8 @@ func (t *table) chains() []chain {
 				SourceRegister: regWork, SetName: t.servers.Name, SetID: t.servers.ID,
 			}}, drop()),
 			// That a leader can not be reached is kept from the client as a refusal is.
-			words(state(expr.CtStateBitRELATED), isNotTCP(), status(translate|assured, translate), portOfFlow(), t.isServed(), putInto(t.failed), drop())),
+			words(state(expr.CtStateBitRELATED), isNotTCP(), status(translate|assured, translate),
+				portOfFlow(), t.isServed(), putInto(t.failed), drop())),
 		t.base("watch_out", nftables.ChainTypeFilter, nftables.ChainHookOutput, -140,
 			words(isTCP(), status(translate, translate), direction(original), jump("from_client")),
 			words(isTCP(), status(translate, translate), direction(reply), jump("from_server"))),

@@ -69,6 +69,7 @@ func (p *Plane) mend(ctx context.Context, failures int) {
 	if err := p.restore(); err != nil {
 		p.log.Warn("restoring rules, will retry", "err", err)
 	}
+	p.mended = true
 	p.awake()
 }
 
