@@ -70,7 +70,7 @@ func (u *update) free(details domain.UpdateDetails) error {
 		return nil
 	case op.Running():
 		return errConcurrency
-	case op.Type == state.Provision && op.State == state.Failed:
+	case op.Type != state.Update && op.State == state.Failed:
 		return answer(http.StatusUnprocessableEntity, "", "instance %q could not be made: %s; delete it", u.in.InstanceID, op.Description)
 	}
 	return nil
