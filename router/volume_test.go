@@ -34,7 +34,8 @@ func scaled(usually, withLong int) int {
 func TestManyBothWaysWithEarlyEnd(t *testing.T) {
 	t.Parallel()
 	const size = 8 << 20
-	down := sha256.Sum256(noise(size))
+	down, up := sha256.Sum256(noise(size)), sha256.Sum256(append(noise(size), 1))
+	var whole atomic.Int64
 	port := routed(t, router.Config{}, func(server *net.TCPConn) {
 		var ways sync.WaitGroup
 		ways.Go(func() {
@@ -42,8 +43,10 @@ func TestManyBothWaysWithEarlyEnd(t *testing.T) {
 			server.CloseWrite()
 		})
 		sum := sha256.New()
-		if n, err := io.Copy(sum, server); n != size+1 || err != nil {
-			t.Errorf("server reads %d bytes, %v, want %d", n, err, size+1)
+		// Some have no client: a session that this server ends first has it looked
+		// at again before the next one.
+		if n, _ := io.Copy(sum, server); n == size+1 && bytes.Equal(sum.Sum(nil), up[:]) {
+			whole.Add(1)
 		}
 		ways.Wait()
 	})
@@ -64,6 +67,7 @@ func TestManyBothWaysWithEarlyEnd(t *testing.T) {
 		})
 	}
 	clients.Wait()
+	eventually(t, "the server has everything", func() bool { return whole.Load() == int64(scaled(4, 50)) })
 }
 
 // One long stream, and every byte of it.
