@@ -1,6 +1,7 @@
 package kernel_test
 
 import (
+	"context"
 	"io"
 	"net"
 	"sync"
@@ -350,6 +351,33 @@ func oneRouterAtATime(t *testing.T, l *lab) {
 	}
 	stop()
 	l.start(kernel.Config{})
+}
+
+// What a plane has made passes its own look at it; what somebody has taken from it
+// does not.
+func TestVerify(t *testing.T) {
+	l := &lab{t: t, router: netlab.Here(t)}
+	p, err := kernel.Open(kernel.Config{Log: fixtures.Log(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Verify(); err != nil {
+		t.Error(err)
+	}
+	c := l.nft()
+	table := &nftables.Table{Name: "pgpatron", Family: nftables.TableFamilyIPv6}
+	c.DelChain(&nftables.Chain{Name: "hide", Table: table})
+	if err := c.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Verify(); err == nil {
+		t.Error("a missing chain was not noticed")
+	}
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := p.Run(over); err != nil {
+		t.Error(err)
+	}
 }
 
 // doubts counts what a plane doubts.
