@@ -1,0 +1,2 @@
+// Package federation lets sites agree on ports.
+package federation
