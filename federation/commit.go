@@ -15,6 +15,9 @@ func (s *Site) commit(req Request) (again bool, err error) {
 	if req.Candidate {
 		return s.join(req)
 	}
+	if req.To.UUID != s.self.UUID {
+		return false, refuse(Gone, "%s is not what it was: it has left federation %s", s.self.DC, e.Federation)
+	}
 	if err := s.isMember(); err != nil {
 		return false, err
 	}

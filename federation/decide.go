@@ -83,7 +83,7 @@ func (s *Site) Delivered(req Request, reply Reply, err error) error {
 	l, ok := s.outbox.get(id)
 	switch {
 	case !ok || l.To.UUID != req.To.UUID || reply.Again:
-	case err == nil:
+	case err == nil, codeOf(err) == Gone:
 		s.outbox.remove(id)
 	case codeOf(err) == Elsewhere && l.Candidate:
 		l.Elsewhere = err.Error()

@@ -33,17 +33,32 @@ type modelSite struct {
 	down  bool
 	skew  time.Duration
 	round *Round
-	// wish is what the operator wants of the round; aborts are still to be sent.
+	// aborts are still to be sent.
 	aborts []Request
+	// shelves is a Site over the maps above.
+	shelves Site
 }
 
 func newModelSite(name string, skew time.Duration) *modelSite {
-	return &modelSite{
+	m := &modelSite{
 		name: name, skew: skew,
 		self: Self{Peer: Peer{DC: name, UUID: name + "-0", Address: name + ":1"}, State: Standalone},
 		log:  map[int]Entry{}, outbox: map[LetterID]Letter{}, gips: map[int]GIP{}, holds: map[string]Hold{},
 		next: 1, ports: map[int]string{}, allocated: map[string]int{}, running: map[string]int{},
 	}
+	m.shelves = Site{
+		log:    modelShelf(m.log, cmp.Compare[int]),
+		outbox: modelShelf(m.outbox, byTxAndDC),
+		gips:   modelShelf(m.gips, cmp.Compare[int]),
+		holds:  modelShelf(m.holds, strings.Compare),
+		local: ports{
+			span:    state.Ports{First: 1, Last: modelPorts},
+			holders: modelShelf(m.ports, cmp.Compare[int]), allocated: modelShelf(m.allocated, strings.Compare),
+		},
+		exists: func(instance string) bool { return m.running[instance] != 0 },
+		ttl:    modelTTL,
+	}
+	return m
 }
 
 func modelShelf[K comparable, V any](m map[K]V, order func(a, b K) int) shelf[K, V] {
@@ -56,19 +71,10 @@ func modelShelf[K comparable, V any](m map[K]V, order func(a, b K) int) shelf[K,
 
 // open returns the site's records as a step finds them.
 func (m *modelSite) open(now time.Duration) *Site {
-	return &Site{
-		self: m.self, overlay: m.overlay,
-		log:    modelShelf(m.log, cmp.Compare[int]),
-		outbox: modelShelf(m.outbox, byTxAndDC),
-		gips:   modelShelf(m.gips, cmp.Compare[int]),
-		holds:  modelShelf(m.holds, strings.Compare),
-		local: ports{
-			span: state.Ports{First: 1, Last: modelPorts}, next: m.next,
-			holders: modelShelf(m.ports, cmp.Compare[int]), allocated: modelShelf(m.allocated, strings.Compare),
-		},
-		exists: func(instance string) bool { return m.running[instance] != 0 },
-		now:    time.Unix(0, 0).Add(now + m.skew), ttl: modelTTL,
-	}
+	s := m.shelves
+	s.self, s.overlay, s.local.next = m.self, m.overlay, m.next
+	s.now = time.Unix(0, 0).Add(now + m.skew)
+	return &s
 }
 
 // save takes over what a step has written.

@@ -3,6 +3,7 @@ package federation
 import (
 	"flag"
 	"math/rand/v2"
+	"runtime/debug"
 	"strings"
 	"testing"
 )
@@ -20,6 +21,7 @@ func TestModel(t *testing.T) {
 		play(t, *seed)
 		return
 	}
+	defer debug.SetGCPercent(debug.SetGCPercent(400))
 	n := *schedules
 	if testing.Short() {
 		n /= 20

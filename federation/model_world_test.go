@@ -310,10 +310,12 @@ func (w *world) settle() {
 		m.down = false
 	}
 	for i := range 30 {
+		for _, m := range w.sites {
+			w.greetAll(m)
+		}
 		for range 4 {
 			for _, m := range w.sites {
 				w.tick(m)
-				w.greetAll(m)
 			}
 			w.flush()
 		}

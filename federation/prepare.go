@@ -136,8 +136,27 @@ func (s *Site) soundExit(p Proposal, coordinator string) error {
 			return refuse(Unable, "a site leaves by itself and is evicted by others")
 		}
 	}
+	if err := s.keepsWord(p); err != nil {
+		return err
+	}
 	if homed := s.homed(coordinator); p.Kind == Leave && !p.Drop && len(homed) > 0 {
 		return refuse(Unable, "%s is home to %d global ports: move them, or leave with --release", coordinator, len(homed))
+	}
+	return nil
+}
+
+// keepsWord refuses to evict a site for which this one has agreed to evict
+// another, and does not know what came of it: unless both go, each might go by
+// the other's decision.
+func (s *Site) keepsWord(p Proposal) error {
+	goes := func(dc string) bool { return slices.Contains(p.names(), dc) }
+	for _, h := range s.holds.all() {
+		for _, other := range h.Against {
+			if p.Kind == Evict && goes(h.Coordinator.DC) && !goes(other.DC) {
+				return refuse(Unable, "%s has agreed at epoch %d to evict %s, for %s: wait until that answers, or evict both",
+					s.self.DC, h.BaseEpoch, other.DC, h.Coordinator.DC)
+			}
+		}
 	}
 	return nil
 }

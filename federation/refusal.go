@@ -18,6 +18,8 @@ const (
 	Elsewhere Code = "elsewhere"
 	// Fork is for good: the histories of the two sites differ.
 	Fork Code = "fork"
+	// Gone is for good: the member that the request is for is none any more.
+	Gone Code = "gone"
 	// Unable is everything else that somebody has to change first.
 	Unable Code = "unable"
 	// Silent says that a site could not be reached: nothing is known of it.
