@@ -11,8 +11,11 @@ func (s *Site) Decide(r *Round) error {
 	if !s.reviews(r.tx) || s.self.Epoch != r.base.Epoch || !s.now.Before(s.overlay.Expires) {
 		return refuse(Silent, "the review ran out before everybody had agreed")
 	}
-	if r.proposal.Kind == Release && s.exists(r.proposal.Instance) {
-		return refuse(Unable, "instance %s exists", r.proposal.Instance)
+	if r.proposal.Kind == Release {
+		s.pin(r.proposal.Instance)
+		if s.exists(r.proposal.Instance) {
+			return refuse(Unable, "instance %s exists", r.proposal.Instance)
+		}
 	}
 	e := Entry{
 		Federation: s.self.Federation, Epoch: s.self.Epoch + 1, Tx: r.tx, Coordinator: s.self.DC,

@@ -56,6 +56,7 @@ func newModelSite(name string, skew time.Duration) *modelSite {
 			holders: modelShelf(m.ports, cmp.Compare[int]), allocated: modelShelf(m.allocated, strings.Compare),
 		},
 		exists: func(instance string) bool { return m.running[instance] != 0 },
+		pin:    func(string) {},
 		ttl:    modelTTL,
 	}
 	return m

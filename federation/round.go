@@ -234,8 +234,15 @@ func (r *Round) Ready() bool { return r.failure == nil && !r.waiting() }
 // Err is why the round has failed, nil while it has not.
 func (r *Round) Err() error { return r.failure }
 
-// Abandon ends a round that was not decided.
+// ErrDecided says that a round can not be abandoned: it was decided.
+var ErrDecided = errors.New("the round was decided")
+
+// Abandon ends a round that was not decided: from then on it can not be. It
+// returns ErrDecided if it was, although that had not been heard of.
 func (s *Site) Abandon(r *Round) error {
+	if e, ok := s.log.get(r.base.Epoch + 1); ok && e.Tx == r.tx {
+		return ErrDecided
+	}
 	if s.reviews(r.tx) {
 		s.dropOverlay()
 	}

@@ -25,8 +25,10 @@ type Site struct {
 	holds  shelf[string, Hold]
 	local  ports
 
-	// exists reports whether the site has an instance of that id.
+	// exists reports whether the site has an instance of that id, and pin makes
+	// the step rest on it.
 	exists func(instance string) bool
+	pin    func(instance string)
 	now    time.Time
 	// ttl is how long an overlay lasts here.
 	ttl time.Duration

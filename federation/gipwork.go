@@ -1,0 +1,116 @@
+package federation
+
+import (
+	"context"
+	"time"
+
+	"github.com/pgpatron/pgpatron/state"
+)
+
+// serveWants gets global ports for the instances that want one.
+func (f *Federation) serveWants(ctx context.Context) {
+	var wants []Want
+	f.engine.View(func() {
+		for w := range f.store.wants.All() {
+			if w.Value.Refusal == "" {
+				wants = append(wants, w.Value)
+			}
+		}
+	})
+	for _, w := range wants {
+		if _, err := f.reserve(ctx, w.Instance); err != nil && ctx.Err() == nil {
+			f.refuseWant(ctx, w, err)
+		}
+	}
+}
+
+// reserve returns the global port of an instance, a new one if it has none.
+// While another transaction is under way it waits, for as long as that may take.
+func (f *Federation) reserve(ctx context.Context, instance string) (int, error) {
+	ctx, cancel := context.WithTimeout(ctx, f.cfg.Lease)
+	defer cancel()
+	for {
+		port, err := f.portOf(ctx, instance)
+		if port != 0 || err != nil {
+			return port, err
+		}
+		err = f.propose(ctx, Proposal{Kind: Reserve, Instance: instance}, "")
+		if err == nil {
+			continue
+		}
+		if codeOf(err) != Busy {
+			return 0, err
+		}
+		select {
+		case <-ctx.Done():
+			return 0, err
+		case <-time.After(retryPause):
+		}
+	}
+}
+
+// portOf returns the global port of an instance, 0 if it has none. What wanted
+// it is done with.
+func (f *Federation) portOf(ctx context.Context, instance string) (int, error) {
+	port := 0
+	if err := f.store.read(ctx, func(s *Site) { port, _ = s.gipOf(instance) }); err != nil || port == 0 {
+		return 0, err
+	}
+	return port, f.engine.Do(ctx, state.Group{Name: "want is served", Apply: func(tx *state.Tx) error {
+		tx.Delete(state.FederationWantKey(instance))
+		return nil
+	}})
+}
+
+// refuseWant tells whoever wanted a global port that there is none. Of what may
+// pass, the want is served again.
+func (f *Federation) refuseWant(ctx context.Context, w Want, why error) {
+	f.log.WarnContext(ctx, "no global port", "instance", w.Instance, "err", why)
+	w.Refusal, w.Code = why.Error(), codeOf(why)
+	err := f.engine.Do(ctx, state.Group{Name: "refuse a global port", Apply: func(tx *state.Tx) error {
+		if _, wanted := tx.Get(state.FederationWantKey(w.Instance)); !wanted {
+			return state.ErrSkip
+		}
+		tx.PutJSON(state.FederationWantKey(w.Instance), w)
+		return nil
+	}})
+	if err != nil && ctx.Err() == nil {
+		f.log.WarnContext(ctx, "refusing a global port, will retry", "instance", w.Instance, "err", err)
+	}
+}
+
+// giveBack releases global ports of this site whose instance has been gone for
+// long enough.
+func (f *Federation) giveBack(ctx context.Context) {
+	var gone []string
+	f.look(ctx, func(s *Site) { gone = f.forsaken(s) })
+	for _, instance := range gone {
+		err := f.propose(ctx, Proposal{Kind: Release, Instance: instance}, "")
+		if err != nil && ctx.Err() == nil {
+			f.log.WarnContext(ctx, "giving a global port back, will retry", "instance", instance, "err", err)
+			return
+		}
+	}
+}
+
+// forsaken returns the instances of this site that have a global port and do
+// not exist, nor did for a while.
+func (f *Federation) forsaken(s *Site) []string {
+	var out []string
+	seen := map[int]time.Time{}
+	for port, g := range s.gips.all() {
+		if g.Home != s.self.DC || s.exists(g.Instance) || s.State() != Member {
+			continue
+		}
+		since, ok := f.unused[port]
+		if !ok {
+			since = s.now
+		}
+		seen[port] = since
+		if s.now.Sub(since) >= f.cfg.Grace {
+			out = append(out, g.Instance)
+		}
+	}
+	f.unused = seen
+	return out
+}
