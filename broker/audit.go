@@ -12,25 +12,37 @@ import (
 )
 
 // audit writes a line for every request that changes something: who asked for
-// what, of which instance, and what came of it.
-func (b *Broker) audit(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodGet {
-			next.ServeHTTP(w, r)
-			return
-		}
-		began := time.Now()
-		seen := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
-		next.ServeHTTP(seen, r)
-		b.log.InfoContext(r.Context(), "audit",
-			"method", r.Method,
-			"instance", chi.URLParam(r, "instance_id"),
-			"binding", chi.URLParam(r, "binding_id"),
-			"who", originator(r.Header.Get("X-Broker-API-Originating-Identity")),
-			"request", r.Header.Get("X-Broker-API-Request-Identity"),
-			"status", seen.Status(),
-			"took", time.Since(began))
-	})
+// what, as describe tells it, and what came of it.
+func (b *Broker) audit(describe func(*http.Request) []any) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodGet {
+				next.ServeHTTP(w, r)
+				return
+			}
+			began := time.Now()
+			seen := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
+			next.ServeHTTP(seen, r)
+			b.log.With(describe(r)...).InfoContext(r.Context(), "audit",
+				"method", r.Method, "status", seen.Status(), "took", time.Since(began))
+		})
+	}
+}
+
+// platformRequest tells who asks for what through a platform.
+func platformRequest(r *http.Request) []any {
+	return []any{
+		"instance", chi.URLParam(r, "instance_id"),
+		"binding", chi.URLParam(r, "binding_id"),
+		"who", originator(r.Header.Get("X-Broker-API-Originating-Identity")),
+		"request", r.Header.Get("X-Broker-API-Request-Identity"),
+	}
+}
+
+// operatorRequest tells which operator asks for what.
+func operatorRequest(r *http.Request) []any {
+	username, _, _ := r.BasicAuth()
+	return []any{"who", "operator " + username, "path", r.URL.Path}
 }
 
 // originator reads who is behind a request: a platform's name and a JSON object

@@ -2,11 +2,14 @@ package broker
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+
+	"github.com/pivotal-cf/brokerapi/v10/domain"
 )
 
 // maxBodyBytes bounds a request's body.
@@ -25,10 +28,12 @@ func checkBody(next http.Handler) http.Handler {
 			respond(w, http.StatusBadRequest, "body: must not be larger than %d bytes, and must arrive whole", maxBodyBytes)
 			return
 		}
-		if err := checkFields(body); err != nil {
+		predecessor, err := checkFields(body)
+		if err != nil {
 			respond(w, http.StatusBadRequest, "body: %s", err)
 			return
 		}
+		r = r.WithContext(context.WithValue(r.Context(), predecessorKey{}, predecessor))
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		// What curl sends by default would make brokerapi read it as a form.
 		r.Header.Set("Content-Type", "application/json")
@@ -36,26 +41,43 @@ func checkBody(next http.Handler) http.Handler {
 	})
 }
 
-// checkFields checks the types of the fields that OSB requests have.
-func checkFields(body []byte) error {
+// checkFields checks the types of the fields that OSB requests have. It returns
+// the one that brokerapi v10 does not know: the id of the binding that a new one
+// is to replace.
+func checkFields(body []byte) (predecessor string, err error) {
 	var fields struct {
-		ServiceID        string         `json:"service_id"`
-		PlanID           string         `json:"plan_id"`
-		OrganizationGUID string         `json:"organization_guid"`
-		SpaceGUID        string         `json:"space_guid"`
-		AppGUID          string         `json:"app_guid"`
-		Context          map[string]any `json:"context"`
-		Parameters       map[string]any `json:"parameters"`
-		PreviousValues   map[string]any `json:"previous_values"`
-		MaintenanceInfo  map[string]any `json:"maintenance_info"`
-		BindResource     map[string]any `json:"bind_resource"`
+		ServiceID            string                  `json:"service_id"`
+		PlanID               string                  `json:"plan_id"`
+		OrganizationGUID     string                  `json:"organization_guid"`
+		SpaceGUID            string                  `json:"space_guid"`
+		AppGUID              string                  `json:"app_guid"`
+		Context              map[string]any          `json:"context"`
+		Parameters           map[string]any          `json:"parameters"`
+		PreviousValues       domain.PreviousValues   `json:"previous_values"`
+		MaintenanceInfo      *domain.MaintenanceInfo `json:"maintenance_info"`
+		BindResource         *domain.BindResource    `json:"bind_resource"`
+		PredecessorBindingID *string                 `json:"predecessor_binding_id"`
 	}
-	err := json.Unmarshal(body, &fields)
+	err = json.Unmarshal(body, &fields)
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return fmt.Errorf("field %q must not be a %s", wrong.Field, wrong.Value)
+		return "", fmt.Errorf("field %q must not be a %s", wrong.Field, wrong.Value)
 	}
-	if err != nil {
-		return fmt.Errorf("is not one JSON object: %w", err)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("is not one JSON object: %w", err)
+	case fields.PredecessorBindingID == nil:
+		return "", nil
+	case *fields.PredecessorBindingID == "":
+		return "", errors.New(`field "predecessor_binding_id" must not be empty`)
 	}
-	return nil
+	return *fields.PredecessorBindingID, nil
+}
+
+type predecessorKey struct{}
+
+// predecessorOf returns the id of the binding that the request of ctx wants to
+// replace, "" if none.
+func predecessorOf(ctx context.Context) string {
+	id, _ := ctx.Value(predecessorKey{}).(string)
+	return id
 }

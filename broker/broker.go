@@ -31,6 +31,7 @@ const sessionTTL = 10 * time.Second
 type Broker struct {
 	cfg    Config
 	log    *slog.Logger
+	client *clientv3.Client
 	engine *state.Engine
 	tables *tables
 	driver *driver
@@ -50,7 +51,7 @@ func New(cfg Config, client *clientv3.Client) (*Broker, error) {
 		cfg.Database = Postgres{Host: cfg.RouterHost}
 	}
 	schema := state.NewSchema()
-	b := &Broker{cfg: cfg, log: cfg.Log, tables: newTables(schema), listening: make(chan struct{})}
+	b := &Broker{cfg: cfg, log: cfg.Log, client: client, tables: newTables(schema), listening: make(chan struct{})}
 	b.driver = newDriver(cfg, b.tables, state.NewElection(schema, "broker"))
 	engine, err := state.NewEngine(state.EngineConfig{
 		Client: client, Schema: schema, Reactor: b.driver, Name: "broker",
@@ -60,7 +61,8 @@ func New(cfg Config, client *clientv3.Client) (*Broker, error) {
 		return nil, err
 	}
 	b.engine = engine
-	b.driver.jobs.wake = engine.Wake
+	b.driver.jobs.wake, b.driver.view = engine.Wake, engine.View
+	b.driver.drainer = &drainer{tables: b.tables, election: b.driver.election, understand: b.understand}
 	return b, nil
 }
 
@@ -127,8 +129,21 @@ func (b *Broker) AwaitBackend(ctx context.Context) error {
 	})
 }
 
-// read looks at etcd: what the function finds through tx is confirmed to have
-// been true at some moment of the call.
-func (b *Broker) read(ctx context.Context, look func(tx *state.Tx) error) error {
-	return b.engine.Do(ctx, state.Group{Name: "read", Apply: look})
+// decide commits what apply writes. An answer by which apply refuses the request,
+// before it has written anything, is confirmed by etcd, too: it rests on what
+// is there, not on what this broker has seen of it so far.
+func (b *Broker) decide(ctx context.Context, name string, apply func(tx *state.Tx) error) error {
+	var refusal error
+	err := b.engine.Do(ctx, state.Group{Name: name, Apply: func(tx *state.Tx) error {
+		refusal = nil
+		err := apply(tx)
+		if isAnswer(err) {
+			refusal, err = err, nil
+		}
+		return err
+	}})
+	if err != nil {
+		return err
+	}
+	return refusal
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/pgpatron/pgpatron/patroni"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -27,6 +28,10 @@ type Config struct {
 	// too, while the platform changes to the other.
 	PreviousUsername string
 	PreviousPassword state.Secret
+	// AdminUsername and AdminPassword are the operators' login to /admin. Without
+	// them there is no operator's API.
+	AdminUsername string
+	AdminPassword state.Secret
 	// RouterHost is the public host of every instance: a name or address that
 	// leads to the routers. It stands in credentials, and the broker itself
 	// reaches instances there.
@@ -35,6 +40,11 @@ type Config struct {
 	Ports state.Ports
 	// Image is the container image of new nodes, with its tag.
 	Image string
+	// PostgresMajor is the major version of PostgreSQL in Image. Default:
+	// patroni.PostgresMajor.
+	PostgresMajor int
+	// Service is how the service shows itself in marketplaces.
+	Service Service
 	// Plans are what users may order. Default: DefaultPlans.
 	Plans []Plan
 	// ShareBackends allows several nodes of an instance on one backend, which a
@@ -43,9 +53,20 @@ type Config struct {
 	// ProvisionTimeout is how long an instance may take to become usable.
 	// Default 10 minutes.
 	ProvisionTimeout time.Duration
+	// UpdateTimeout is how long one step of an update may take that copies an
+	// instance's data or has a container made anew; the others have three
+	// minutes of it. Default 30 minutes.
+	UpdateTimeout time.Duration
 	// BindTimeout is how long a request to bind or unbind waits for the
 	// database. Default 50 s: platforms give up after 60.
 	BindTimeout time.Duration
+	// MinBindingLifetime and MaxBindingLifetime bound the lifetime that users may
+	// ask for a binding. Default 1 minute and 10 years.
+	MinBindingLifetime time.Duration
+	MaxBindingLifetime time.Duration
+	// ReadOnlyPorts gives each new instance with replicas a second public port,
+	// at which routers lead to them.
+	ReadOnlyPorts bool
 	// SealKey closes the secrets of bindings. All brokers of a site share it.
 	SealKey SealKey
 	// Database changes logins in instances. nil: PostgreSQL through RouterHost.
@@ -69,6 +90,10 @@ type Plan struct {
 	// MemoryMB and MilliCPU limit each node: MiB, and thousandths of a core.
 	MemoryMB int `yaml:"memory_mb"`
 	MilliCPU int `yaml:"milli_cpu"`
+	// Limits are what users may change of an instance.
+	Limits `yaml:",inline"`
+	// Offer is how the plan shows itself, and how many may have it.
+	Offer `yaml:",inline"`
 }
 
 // Replicated reports whether the plan has a replica.
@@ -103,12 +128,29 @@ func (c Config) WithDefaults() Config {
 	if len(c.Plans) == 0 {
 		c.Plans = DefaultPlans()
 	}
+	c.Plans = slices.Clone(c.Plans)
+	for i, p := range c.Plans {
+		c.Plans[i].Limits = p.Limits.withDefaults(p.Nodes)
+	}
+	if c.PostgresMajor == 0 {
+		c.PostgresMajor = patroni.PostgresMajor
+	}
+	if c.UpdateTimeout == 0 {
+		c.UpdateTimeout = 30 * time.Minute
+	}
 	if c.ProvisionTimeout == 0 {
 		c.ProvisionTimeout = 10 * time.Minute
 	}
 	if c.BindTimeout == 0 {
 		c.BindTimeout = 50 * time.Second
 	}
+	if c.MinBindingLifetime == 0 {
+		c.MinBindingLifetime = time.Minute
+	}
+	if c.MaxBindingLifetime == 0 {
+		c.MaxBindingLifetime = 10 * 365 * 24 * time.Hour
+	}
+	c.Service = c.Service.withDefaults()
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
@@ -135,13 +177,21 @@ func (c Config) Validate() error {
 	if c.ProvisionTimeout <= 0 {
 		errs = append(errs, fmt.Errorf("broker.provision_timeout: must be positive, got %v", c.ProvisionTimeout))
 	}
+	if c.UpdateTimeout <= 0 {
+		errs = append(errs, fmt.Errorf("broker.update_timeout: must be positive, got %v", c.UpdateTimeout))
+	}
 	if c.BindTimeout <= 0 {
 		errs = append(errs, fmt.Errorf("broker.bind_timeout: must be positive, got %v", c.BindTimeout))
 	}
 	if c.SealKey == (SealKey{}) {
 		errs = append(errs, errors.New("broker.seal_key_file: must name a file that holds a key"))
 	}
+	if c.MinBindingLifetime < time.Minute || c.MaxBindingLifetime < c.MinBindingLifetime {
+		errs = append(errs, fmt.Errorf("broker.min_binding_lifetime, broker.max_binding_lifetime: must be at least a minute, the first not above the second, got %v and %v",
+			c.MinBindingLifetime, c.MaxBindingLifetime))
+	}
 	errs = append(errs, c.validateLogins()...)
+	errs = append(errs, c.Service.validate()...)
 	return errors.Join(append(errs, c.validatePlans()...)...)
 }
 
@@ -152,8 +202,8 @@ func (c Config) validatePlans() []error {
 		if p.ID == "" || p.Name == "" || p.Description == "" {
 			errs = append(errs, fmt.Errorf("%s: id, name and description must be set", key))
 		}
-		if p.Nodes < 1 || p.Nodes > 9 {
-			errs = append(errs, fmt.Errorf("%s.nodes: must be from 1 to 9, got %d", key, p.Nodes))
+		if p.Nodes < 1 || p.Nodes > mostNodes {
+			errs = append(errs, fmt.Errorf("%s.nodes: must be from 1 to %d, got %d", key, mostNodes, p.Nodes))
 		}
 		if p.MemoryMB < 256 {
 			errs = append(errs, fmt.Errorf("%s.memory_mb: must be at least 256, got %d", key, p.MemoryMB))
@@ -161,6 +211,8 @@ func (c Config) validatePlans() []error {
 		if p.MilliCPU < 100 {
 			errs = append(errs, fmt.Errorf("%s.milli_cpu: must be at least 100, got %d", key, p.MilliCPU))
 		}
+		errs = append(errs, p.Limits.validate(key, p.Nodes)...)
+		errs = append(errs, p.Offer.validate(key)...)
 		same := func(o Plan) bool { return o.ID == p.ID || o.Name == p.Name }
 		if j := slices.IndexFunc(c.Plans, same); j < i {
 			errs = append(errs, fmt.Errorf("%s: has the id or the name of broker.plans[%d]", key, j))

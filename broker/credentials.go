@@ -1,9 +1,11 @@
 package broker
 
 import (
+	"context"
 	"net"
 	"net/url"
 	"strconv"
+	"time"
 
 	"github.com/pgpatron/pgpatron/state"
 )
@@ -11,38 +13,108 @@ import (
 // credentials are a binding's, in the words that buildpacks and drivers look
 // for.
 type credentials struct {
-	URI      string `json:"uri"`
-	JDBCURL  string `json:"jdbcUrl"`
-	Host     string `json:"host"`
-	Port     int    `json:"port"`
-	Name     string `json:"name"`
-	Username string `json:"username"`
-	Password string `json:"password"`
+	URI      string   `json:"uri"`
+	JDBCURL  string   `json:"jdbcUrl"`
+	Host     string   `json:"host"`
+	Hostname string   `json:"hostname"`
+	Hosts    []string `json:"hosts"`
+	Port     int      `json:"port"`
+	Name     string   `json:"name"`
+	Database string   `json:"database"`
+	Username string   `json:"username"`
+	Password string   `json:"password"`
+	// ReadURI leads to replicas.
+	ReadURI string `json:"read_uri,omitempty"`
 }
 
 // newCredentials spells a login to a cluster at its public address; whatever
-// is special in a URI is percent-encoded.
-func newCredentials(host string, cluster state.Cluster, role string, password state.Secret) credentials {
-	address := net.JoinHostPort(host, strconv.Itoa(cluster.AllocatedPort))
-	uri := url.URL{
-		Scheme: "postgresql",
-		User:   url.UserPassword(role, password.Reveal()),
-		Host:   address,
-		Path:   "/" + cluster.Database,
+// is special in a URI is percent-encoded. A login that can only read is led to
+// the replicas, where a port leads there.
+func newCredentials(host string, cluster state.Cluster, binding state.Binding, password state.Secret) credentials {
+	port := cluster.AllocatedPort
+	if binding.ReadOnly && cluster.ReadOnlyPort != 0 {
+		port = cluster.ReadOnlyPort
 	}
+	login := url.UserPassword(binding.Role, password.Reveal())
 	jdbc := url.URL{
 		Scheme:   "jdbc:postgresql",
-		Host:     address,
+		Host:     address(host, port),
 		Path:     "/" + cluster.Database,
-		RawQuery: url.Values{"user": {role}, "password": {password.Reveal()}}.Encode(),
+		RawQuery: url.Values{"user": {binding.Role}, "password": {password.Reveal()}}.Encode(),
 	}
-	return credentials{
-		URI:      uri.String(),
+	c := credentials{
+		URI:      uri(login, address(host, port), cluster.Database),
 		JDBCURL:  jdbc.String(),
 		Host:     host,
-		Port:     cluster.AllocatedPort,
+		Hostname: host,
+		Hosts:    []string{host},
+		Port:     port,
 		Name:     cluster.Database,
-		Username: role,
+		Database: cluster.Database,
+		Username: binding.Role,
 		Password: password.Reveal(),
 	}
+	if cluster.ReadOnlyPort != 0 {
+		c.ReadURI = uri(login, address(host, cluster.ReadOnlyPort), cluster.Database)
+	}
+	return c
+}
+
+func uri(login *url.Userinfo, address, database string) string {
+	u := url.URL{Scheme: "postgresql", User: login, Host: address, Path: "/" + database}
+	return u.String()
+}
+
+func address(host string, port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }
+
+// endpoint is where an instance is reached, in the words of the OSB API.
+type endpoint struct {
+	Host     string   `json:"host"`
+	Ports    []string `json:"ports"`
+	Protocol string   `json:"protocol"`
+}
+
+func newEndpoints(host string, cluster state.Cluster) []endpoint {
+	ports := []string{strconv.Itoa(cluster.AllocatedPort)}
+	if cluster.ReadOnlyPort != 0 {
+		ports = append(ports, strconv.Itoa(cluster.ReadOnlyPort))
+	}
+	return []endpoint{{Host: host, Ports: ports, Protocol: "tcp"}}
+}
+
+// bindingMetadata says when a binding ends, and when a platform should have
+// replaced it.
+type bindingMetadata struct {
+	ExpiresAt   string `json:"expires_at"`
+	RenewBefore string `json:"renew_before"`
+}
+
+// newBindingMetadata leaves the last fifth of a lifetime for the replacement.
+func newBindingMetadata(b state.Binding) bindingMetadata {
+	left := b.Expires.Sub(b.Created) / 5
+	return bindingMetadata{ExpiresAt: moment(b.Expires), RenewBefore: moment(b.Expires.Add(-left))}
+}
+
+// moment spells a time as the OSB API wants it.
+func moment(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.0Z") }
+
+// tell returns the credentials of a binding, and amends the response with what
+// brokerapi v10 has no fields for.
+func (b *Broker) tell(ctx context.Context, binding state.Binding) (credentials, error) {
+	password, err := b.cfg.SealKey.open(binding.Sealed, state.BindingKey(binding.InstanceID, binding.BindingID))
+	if err != nil {
+		return credentials{}, err
+	}
+	cluster, exists, err := readOne[state.Cluster](ctx, b, state.ClusterKey(binding.InstanceID))
+	if err == nil && !exists {
+		err = errConcurrency // the instance was deleted since
+	}
+	if err != nil {
+		return credentials{}, err
+	}
+	setField(ctx, "endpoints", newEndpoints(b.cfg.RouterHost, cluster))
+	if !binding.Expires.IsZero() {
+		setField(ctx, "metadata", newBindingMetadata(binding))
+	}
+	return newCredentials(b.cfg.RouterHost, cluster, binding, password), nil
 }

@@ -16,7 +16,7 @@ func TestCredentialsAreEncodedRight(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		role := rapid.StringMatching(`[a-z_]{1,20}`).Draw(t, "role")
 		password := rapid.StringMatching(`[ -~]{1,30}`).Draw(t, "password")
-		c := newCredentials("db.example", state.Cluster{AllocatedPort: 30006, Database: "app"}, role, state.Secret(password))
+		c := newCredentials("db.example", state.Cluster{AllocatedPort: 30006, Database: "app"}, state.Binding{Role: role}, state.Secret(password))
 		parsed, err := pgx.ParseConfig(c.URI)
 		if err != nil {
 			t.Fatal(err)
@@ -35,7 +35,7 @@ func TestCredentialsAreEncodedRight(t *testing.T) {
 }
 
 func TestIPv6HostIsBracketed(t *testing.T) {
-	c := newCredentials("2001:db8::1", state.Cluster{AllocatedPort: 30006, Database: "app"}, "r", "p")
+	c := newCredentials("2001:db8::1", state.Cluster{AllocatedPort: 30006, Database: "app"}, state.Binding{Role: "r"}, "p")
 	if want := "postgresql://r:p@[2001:db8::1]:30006/app"; c.URI != want {
 		t.Errorf("uri is %s, want %s", c.URI, want)
 	}

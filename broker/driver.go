@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -19,6 +20,8 @@ type driver struct {
 	tables   *tables
 	election *state.Election
 	jobs     *jobs
+	// view holds the picture still for a job that looks at it.
+	view func(look func())
 
 	// elected says whether the last Tick held the office. The maps name what is
 	// unfinished; they are filled from what changes, so that a Tick costs what
@@ -26,6 +29,11 @@ type driver struct {
 	elected    bool
 	operations map[string]struct{}
 	bindings   map[bindingID]struct{}
+	// leftovers are clusters with nodes that are being removed.
+	leftovers map[string]struct{}
+	drainer   *drainer
+	plans     planCounts
+	expiries  *expiries
 	// busy says that operations are under way: time matters to them.
 	busy atomic.Bool
 }
@@ -35,14 +43,15 @@ type bindingID struct{ instance, binding string }
 func newDriver(cfg Config, t *tables, election *state.Election) *driver {
 	return &driver{
 		cfg: cfg, log: cfg.Log, tables: t, election: election, jobs: newJobs(cfg.Log),
-		operations: map[string]struct{}{}, bindings: map[bindingID]struct{}{},
+		operations: map[string]struct{}{}, bindings: map[bindingID]struct{}{}, leftovers: map[string]struct{}{},
+		plans: newPlanCounts(cfg.Plans), expiries: newExpiries(),
 	}
 }
 
 // Tick drives what is unfinished.
 func (d *driver) Tick(ctx context.Context, t state.Tick) ([]state.Group, error) {
 	d.note()
-	d.busy.Store(len(d.operations) > 0)
+	d.busy.Store(len(d.operations) > 0 || d.tables.draining())
 	if !d.election.Holds(t) {
 		if d.elected {
 			d.log.Warn("no longer elected, another broker drives operations")
@@ -55,11 +64,15 @@ func (d *driver) Tick(ctx context.Context, t state.Tick) ([]state.Group, error) 
 		d.log.Info("elected to drive operations")
 	}
 	d.elected = true
-	var groups []state.Group
+	groups := append(d.mendCounts(), d.expire(time.Now())...)
 	for id := range d.operations {
 		if in, ok := d.tables.instances.Get(id); ok {
 			groups = append(groups, d.drive(ctx, in.Value)...)
 		}
+	}
+	groups = append(groups, d.drainer.drive()...)
+	for id := range d.leftovers {
+		groups = append(groups, d.forgetRemoved(id)...)
 	}
 	for id := range d.bindings {
 		if b, ok := d.tables.bindings.Get(id.instance, id.binding); ok {
@@ -73,16 +86,27 @@ func (d *driver) Tick(ctx context.Context, t state.Tick) ([]state.Group, error) 
 func (d *driver) note() {
 	for params := range d.tables.instances.Changed() {
 		id := params[0]
-		if in, ok := d.tables.instances.Get(id); ok && in.Value.Operation.Running() {
+		in, ok := d.tables.instances.Get(id)
+		d.plans.note(id, in.Value.PlanID)
+		if ok && in.Value.Operation.Running() {
 			d.operations[id] = struct{}{}
 			continue
 		}
 		delete(d.operations, id)
 		d.jobs.drop(instanceJob(id))
 	}
+	for params := range d.tables.clusters.Changed() {
+		c, _ := d.tables.clusters.Get(params[0])
+		delete(d.leftovers, params[0])
+		if slices.ContainsFunc(c.Value.Nodes, func(n state.Node) bool { return n.Removed }) {
+			d.leftovers[params[0]] = struct{}{}
+		}
+	}
 	for params := range d.tables.bindings.Changed() {
 		id := bindingID{params[0], params[1]}
-		if b, ok := d.tables.bindings.Get(params...); ok && b.Value.State != state.BindingReady {
+		b, ok := d.tables.bindings.Get(params...)
+		d.expiries.note(id, b.Value)
+		if ok && !b.Value.State.AtRest() {
 			d.bindings[id] = struct{}{}
 			continue
 		}
@@ -91,8 +115,8 @@ func (d *driver) note() {
 	}
 }
 
-// pace wakes the engine once a second while operations are under way, so that
-// they notice that their time is over.
+// pace wakes the engine once a second while operations are under way or a login
+// expires, so that it is noticed that their time is over.
 func (d *driver) pace(ctx context.Context, wake func()) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -101,7 +125,7 @@ func (d *driver) pace(ctx context.Context, wake func()) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			if d.busy.Load() {
+			if d.busy.Load() || d.expiries.due(time.Now()) {
 				wake()
 			}
 		}

@@ -29,20 +29,30 @@ func badRequest(format string, args ...any) error {
 	return answer(http.StatusBadRequest, "", format, args...)
 }
 
+// isAnswer reports whether an error reaches the client as it is. brokerapi does
+// not unwrap errors: neither does this.
+func isAnswer(err error) bool {
+	_, ok := err.(*apiresponses.FailureResponse)
+	return ok
+}
+
 // translate turns any error into an answer. What the client can do nothing
 // about is logged under a number, and the client is told the number.
 func (b *Broker) translate(ctx context.Context, doing string, err error) error {
 	if err == nil {
 		return nil
 	}
-	if asked, ok := errors.AsType[*apiresponses.FailureResponse](err); ok {
-		return asked
+	if isAnswer(err) {
+		return err
 	}
 	if few, ok := errors.AsType[errTooFewBackends](err); ok {
 		return badRequest("%s", few.Error())
 	}
 	if errors.Is(err, state.ErrNoPort) {
 		return badRequest("%s", err.Error())
+	}
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return answer(http.StatusServiceUnavailable, "", "%s was given up by the client", doing)
 	}
 	number := uuid.NewString()
 	b.log.ErrorContext(ctx, "request failed", "doing", doing, "number", number, "err", err)

@@ -1,8 +1,6 @@
 package broker
 
 import (
-	"bytes"
-	"context"
 	"crypto/sha256"
 	"fmt"
 	"net/http"
@@ -37,29 +35,11 @@ func checkVersion(next http.Handler) http.Handler {
 	})
 }
 
-// headerKey is under which a request's context carries the response's header.
-type headerKey struct{}
-
-// offerHeader lets the broker's methods, which see only a context, set headers
-// of the response.
-func offerHeader(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), headerKey{}, w.Header())))
-	})
-}
-
-// setHeader sets a header of the response to the request of ctx.
-func setHeader(ctx context.Context, name, value string) {
-	if header, ok := ctx.Value(headerKey{}).(http.Header); ok {
-		header.Set(name, value)
-	}
-}
-
 // tagCatalog gives the catalog an entity tag (RFC 9110, section 8.8.3), so that
 // a platform need not read again what it knows.
 func tagCatalog(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodGet || r.URL.Path != "/v2/catalog" {
+		if r.Method != http.MethodGet || r.URL.Path != catalogPath {
 			next.ServeHTTP(w, r)
 			return
 		}
@@ -72,9 +52,7 @@ func tagCatalog(next http.Handler) http.Handler {
 			w.WriteHeader(http.StatusNotModified)
 			return
 		}
-		w.WriteHeader(kept.status)
-		// A client that is gone needs no answer.
-		_, _ = w.Write(kept.body.Bytes())
+		kept.send(kept.body.Bytes())
 	})
 }
 
@@ -86,14 +64,3 @@ func matches(header, tag string) bool {
 		return t == tag || t == "*"
 	})
 }
-
-// keptResponse keeps a response instead of sending it.
-type keptResponse struct {
-	http.ResponseWriter
-	status int
-	body   bytes.Buffer
-}
-
-func (k *keptResponse) WriteHeader(status int) { k.status = status }
-
-func (k *keptResponse) Write(b []byte) (int, error) { return k.body.Write(b) }

@@ -26,8 +26,11 @@ func (b *Broker) Handler() http.Handler {
 	root.NotFound(func(w http.ResponseWriter, r *http.Request) {
 		respond(w, http.StatusNotFound, "no such path: %s", r.URL.Path)
 	})
+	if b.cfg.AdminUsername != "" {
+		root.Route("/admin", b.operatorRoutes)
+	}
 	root.Group(func(api chi.Router) {
-		api.Use(echoIdentity, b.authenticate, checkVersion, b.audit, checkBody, offerHeader, tagCatalog,
+		api.Use(echoIdentity, authenticate("pgpatron broker", b.cfg.platformLogins()...), checkVersion, b.audit(platformRequest), checkBody, tagCatalog, b.amend, b.extendCatalog,
 			middlewares.AddRequestIdentityToContext, middlewares.AddOriginatingIdentityToContext,
 			middlewares.AddCorrelationIDToContext, middlewares.AddInfoLocationToContext)
 		brokerapi.AttachRoutes(api, b, logger)

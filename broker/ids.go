@@ -35,3 +35,13 @@ func checkID(name, id string) error {
 	}
 	return nil
 }
+
+// parseIDs takes the ids out of a binding's path.
+func parseIDs(instanceSegment, bindingSegment string) (id, bid string, err error) {
+	id, errID := parseID("instance_id", instanceSegment)
+	bid, errBid := parseID("binding_id", bindingSegment)
+	if errID != nil {
+		return "", "", errID
+	}
+	return id, bid, errBid
+}

@@ -2,77 +2,68 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"net/http"
-	"strings"
+	"strconv"
 
 	"github.com/pivotal-cf/brokerapi/v10/domain"
-	"github.com/pivotal-cf/brokerapi/v10/domain/apiresponses"
 
 	"github.com/pgpatron/pgpatron/state"
 )
 
-// GetInstance returns what the platform ordered.
+// GetInstance returns what the platform ordered, what it runs on, and where it
+// is reached.
 func (b *Broker) GetInstance(ctx context.Context, instanceID string, _ domain.FetchInstanceDetails) (domain.GetInstanceDetailsSpec, error) {
-	in, exists, err := b.instance(ctx, instanceID)
+	spec, err := b.getInstance(ctx, instanceID)
+	return spec, b.translate(ctx, "fetching the instance", err)
+}
+
+func (b *Broker) getInstance(ctx context.Context, segment string) (domain.GetInstanceDetailsSpec, error) {
+	var spec domain.GetInstanceDetailsSpec
+	id, err := parseID("instance_id", segment)
+	if err != nil {
+		return spec, err
+	}
+	found, err := b.read(ctx, state.InstanceKey(id), state.ClusterKey(id))
+	if err != nil {
+		return spec, err
+	}
+	in, exists, errInstance := record[state.Instance](found, state.InstanceKey(id))
+	cluster, _, errCluster := record[state.Cluster](found, state.ClusterKey(id))
+	if err := errors.Join(errInstance, errCluster); err != nil {
+		return spec, err
+	}
 	switch {
-	case err != nil:
-		return domain.GetInstanceDetailsSpec{}, b.translate(ctx, "fetching the instance", err)
 	case !exists || in.Operation.Type == state.Provision && in.Operation.State != state.Succeeded:
-		return domain.GetInstanceDetailsSpec{}, answer(http.StatusNotFound, "", "instance does not exist, or is not ready")
+		return spec, answer(http.StatusNotFound, "", "instance does not exist, or is not ready")
 	case in.Operation.Running():
-		return domain.GetInstanceDetailsSpec{}, errConcurrency
+		return spec, errConcurrency
 	}
-	return domain.GetInstanceDetailsSpec{ServiceID: in.ServiceID, PlanID: in.PlanID, Parameters: parametersOf(in.Parameters)}, nil
-}
-
-// Update is refused: the catalog says that neither plans nor parameters can be
-// changed. A platform may still send what it does not want changed.
-func (b *Broker) Update(ctx context.Context, instanceID string, details domain.UpdateDetails, _ bool) (domain.UpdateServiceSpec, error) {
-	in, exists, err := b.instance(ctx, instanceID)
-	switch {
-	case err != nil:
-		return domain.UpdateServiceSpec{}, b.translate(ctx, "update", err)
-	case !exists:
-		return domain.UpdateServiceSpec{}, answer(http.StatusNotFound, "", "instance does not exist")
-	case details.PlanID != "" && details.PlanID != in.PlanID:
-		return domain.UpdateServiceSpec{}, apiresponses.ErrPlanChangeNotSupported
+	if info := maintenanceInfoOf(cluster.Image); info != nil {
+		setField(ctx, "maintenance_info", info)
 	}
-	return domain.UpdateServiceSpec{}, b.translate(ctx, "update", refuseParameters(details.RawParameters))
-}
-
-// LastOperation tells how far an operation is, in its journal's words.
-func (b *Broker) LastOperation(ctx context.Context, instanceID string, details domain.PollDetails) (domain.LastOperation, error) {
-	in, exists, err := b.instance(ctx, instanceID)
-	switch {
-	case err != nil:
-		return domain.LastOperation{}, b.translate(ctx, "fetching the last operation", err)
-	case !exists && strings.HasPrefix(details.OperationData, string(state.Deprovision)+"-"):
-		return domain.LastOperation{}, apiresponses.ErrInstanceDoesNotExist
-	case !exists:
-		return domain.LastOperation{}, answer(http.StatusNotFound, "", "instance does not exist")
-	}
-	if in.Operation.Running() {
-		setHeader(ctx, "Retry-After", "2")
-	}
-	return domain.LastOperation{
-		State:       domain.LastOperationState(in.Operation.State),
-		Description: in.Operation.Description,
+	return domain.GetInstanceDetailsSpec{
+		ServiceID: in.ServiceID, PlanID: in.PlanID, Parameters: parametersOf(in.Parameters),
+		Metadata: domain.InstanceMetadata{Labels: b.labels(cluster)},
 	}, nil
+}
+
+// labels are what a user may want to know of an instance without a binding.
+func (b *Broker) labels(cluster state.Cluster) map[string]string {
+	return map[string]string{
+		"host":  b.cfg.RouterHost,
+		"port":  strconv.Itoa(cluster.AllocatedPort),
+		"nodes": strconv.Itoa(len(cluster.Nodes)),
+	}
 }
 
 // instance reads an instance's record as etcd has it now.
 func (b *Broker) instance(ctx context.Context, segment string) (state.Instance, bool, error) {
-	var in state.Instance
-	var exists bool
 	id, err := parseID("instance_id", segment)
 	if err != nil {
-		return in, false, err
+		return state.Instance{}, false, err
 	}
-	err = b.read(ctx, func(tx *state.Tx) (err error) {
-		in, exists, err = state.Load(tx, state.InstanceKey(id), state.JSON[state.Instance])
-		return err
-	})
-	return in, exists, err
+	return readOne[state.Instance](ctx, b, state.InstanceKey(id))
 }
 
 // parametersOf returns parameters as the API shows them: never absent.

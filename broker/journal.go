@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"reflect"
 	"time"
 
 	"github.com/pgpatron/pgpatron/state"
@@ -12,8 +13,12 @@ import (
 // it waits for has come; the same transaction that records the next step does
 // what belongs to the passage, so a step is never done half.
 //
-//	provision:   nodes → write → succeeded
-//	             nodes, write → release → failed
+//	provision:   nodes → write → (plan) → succeeded
+//	             nodes, write, plan → release → failed
+//	update:      plan → succeeded
+//	             plan → another plan, to take back → failed
+//	recreate:    empty → nodes → write → (plan) → succeeded
+//	             nodes, write, plan → failed
 //	deprovision: release → gone
 const (
 	// stepNodes waits until every node runs and one of them leads.
@@ -21,6 +26,8 @@ const (
 	// stepWrite waits until a write through the public port has worked, and in a
 	// synchronous cluster has reached a standby.
 	stepWrite = "write"
+	// stepPlan takes the steps of the operation's own plan.
+	stepPlan = "plan"
 	// stepRelease waits until the registrars have removed every node.
 	stepRelease = "release"
 )
@@ -32,8 +39,12 @@ func (d *driver) drive(ctx context.Context, in state.Instance) []state.Group {
 		return d.awaitNodes(in)
 	case stepWrite:
 		return d.proveWrite(ctx, in)
+	case stepPlan:
+		return d.advance(ctx, in)
 	case stepRelease:
 		return d.awaitRelease(in)
+	case stepEmpty:
+		return d.awaitEmpty(in)
 	}
 	d.log.Error("journal is at a step that this version does not know", "instance", in.InstanceID, "step", in.Operation.Step)
 	return nil
@@ -59,7 +70,7 @@ func (d *driver) record(in state.Instance, name string, change func(tx *state.Tx
 		if err != nil {
 			return err
 		}
-		if !exists || now.Operation.ID != in.Operation.ID || now.Operation.Step != in.Operation.Step {
+		if !exists || !samePlace(now.Operation, in.Operation) {
 			return state.ErrSkip
 		}
 		before := now.Operation
@@ -67,12 +78,17 @@ func (d *driver) record(in state.Instance, name string, change func(tx *state.Tx
 			return err
 		}
 		description = now.Operation.Description
-		if _, kept := tx.Get(key); kept && now.Operation != before {
+		if _, kept := tx.Get(key); kept && !reflect.DeepEqual(now.Operation, before) {
 			now.Operation.Updated = time.Now().UTC()
 			tx.PutJSON(key, now)
 		}
 		return nil
 	}}}
+}
+
+// samePlace reports whether an operation is where it was.
+func samePlace(now, before state.Operation) bool {
+	return now.ID == before.ID && now.Step == before.Step && now.Done == before.Done && now.Failure == before.Failure
 }
 
 // tell records how far an operation is, if that is news.
@@ -90,9 +106,19 @@ func (d *driver) tell(in state.Instance, description string) []state.Group {
 func (d *driver) fail(in state.Instance, why string) []state.Group {
 	d.log.Error("instance can not be made, taking it back", "instance", in.InstanceID, "why", why)
 	return d.record(in, "give up", func(tx *state.Tx, now *state.Instance) error {
-		now.Operation.Failure = why
-		now.Operation.Step = stepRelease
-		now.Operation.Description = "taking back what was made: " + why
-		return markRemoved(tx, now.InstanceID)
+		return discard(tx, now, why)
 	})
+}
+
+// discard has everything of an instance that could not be made removed. One that
+// was made anew keeps its port, and what there is of it.
+func discard(tx *state.Tx, in *state.Instance, why string) error {
+	in.Operation.Failure = why
+	if in.Operation.Type == state.Recreate {
+		failed(&in.Operation, false)
+		return nil
+	}
+	in.Operation.Step = stepRelease
+	in.Operation.Description = "taking back what was made: " + why
+	return markRemoved(tx, in.InstanceID)
 }

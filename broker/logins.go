@@ -16,14 +16,18 @@ func (d *driver) driveBinding(ctx context.Context, b state.Binding) []state.Grou
 	key := state.BindingKey(b.InstanceID, b.BindingID)
 	id := bindingJob(bindingID{b.InstanceID, b.BindingID})
 	done, _ := d.jobs.ask(ctx, id, string(b.State)+" "+b.Role, func(ctx context.Context) error {
-		if b.State == state.BindingDeleting {
+		if b.State != state.BindingCreating {
 			return d.cfg.Database.DropLogin(ctx, cluster.Value, b.Role)
 		}
 		password, err := d.cfg.SealKey.open(b.Sealed, key)
 		if err != nil {
 			return err
 		}
-		return d.cfg.Database.CreateLogin(ctx, cluster.Value, state.Credentials{Username: b.Role, Password: password})
+		return d.cfg.Database.CreateLogin(ctx, cluster.Value, Login{
+			Credentials: state.Credentials{Username: b.Role, Password: password},
+			ReadOnly:    b.ReadOnly,
+			Expires:     b.Expires,
+		})
 	})
 	if !done {
 		return nil
@@ -44,11 +48,15 @@ func (d *driver) recordBinding(b state.Binding, key string) []state.Group {
 		if !exists || now.State != b.State || now.Role != b.Role {
 			return state.ErrSkip
 		}
-		if b.State == state.BindingDeleting {
+		switch b.State {
+		case state.BindingDeleting:
 			tx.Delete(key)
 			return nil
+		case state.BindingExpiring:
+			now.State = state.BindingExpired
+		default:
+			now.State = state.BindingReady
 		}
-		now.State = state.BindingReady
 		tx.PutJSON(key, now)
 		return nil
 	}}}

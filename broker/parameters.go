@@ -8,62 +8,6 @@ import (
 	"strings"
 )
 
-// provisionParameters are what a user may say beside the plan.
-type provisionParameters struct {
-	// Synchronous says whether the leader acknowledges a write only when a
-	// standby has it.
-	Synchronous bool
-}
-
-// schemaVersion is the dialect that the OSB specification asks for.
-const schemaVersion = "http://json-schema.org/draft-04/schema#"
-
-// objectSchema is the JSON schema of an object with these properties alone.
-func objectSchema(properties map[string]any) map[string]any {
-	if properties == nil {
-		properties = map[string]any{}
-	}
-	return map[string]any{
-		"$schema":              schemaVersion,
-		"type":                 "object",
-		"additionalProperties": false,
-		"properties":           properties,
-	}
-}
-
-func provisionSchema(p Plan) map[string]any {
-	if !p.Replicated() {
-		return objectSchema(nil)
-	}
-	return objectSchema(map[string]any{
-		"synchronous": map[string]any{
-			"type":    "boolean",
-			"default": true,
-			"description": "true: a write is acknowledged when a standby has it, too, and is never lost. " +
-				"false: writes are faster, and those of the last moments before the leader dies may be lost although they were acknowledged",
-		},
-	})
-}
-
-// parseProvisionParameters checks a user's parameters against the plan's
-// schema.
-func parseProvisionParameters(p Plan, raw json.RawMessage) (provisionParameters, error) {
-	out := provisionParameters{Synchronous: p.Replicated()}
-	given, err := parseObject(raw)
-	if err != nil {
-		return out, err
-	}
-	for name, value := range given {
-		if name != "synchronous" || !p.Replicated() {
-			return out, unknownParameter(name, provisionSchema(p))
-		}
-		if json.Unmarshal(value, &out.Synchronous) != nil || string(value) == "null" {
-			return out, badRequest("parameter synchronous: must be true or false")
-		}
-	}
-	return out, nil
-}
-
 // refuseParameters checks that no parameters are given where none are taken.
 func refuseParameters(raw json.RawMessage) error {
 	given, err := parseObject(raw)

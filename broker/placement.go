@@ -10,38 +10,105 @@ import (
 
 // errTooFewBackends says how many backends a plan lacks.
 type errTooFewBackends struct {
-	plan            string
-	needed, healthy int
+	plan         string
+	needed, free int
 }
 
 func (e errTooFewBackends) Error() string {
 	verb := "are"
-	if e.healthy == 1 {
+	if e.free == 1 {
 		verb = "is"
 	}
-	return fmt.Sprintf("not enough backends: plan %s needs %d, %d %s healthy", e.plan, e.needed, e.healthy, verb)
+	return fmt.Sprintf("not enough backends: plan %s needs %d, %d %s healthy", e.plan, e.needed, e.free, verb)
 }
 
-// place chooses a backend for each node of a plan: those with the fewest nodes
-// first, ties by name, no two nodes on one unless share allows it. load counts
-// the nodes that each backend has already.
-func place(plan Plan, backends []state.Backend, load map[string]int, share bool) ([]string, error) {
-	healthy := slices.DeleteFunc(slices.Clone(backends), func(b state.Backend) bool { return !b.Healthy() })
-	if len(healthy) == 0 || len(healthy) < plan.Nodes && !share {
-		return nil, errTooFewBackends{plan: plan.Name, needed: plan.Nodes, healthy: len(healthy)}
+// fleet is the backends as they are now.
+type fleet struct {
+	backends []state.Backend
+	// cordoned are those that an operator has switched off.
+	cordoned map[string]bool
+	// load counts the nodes that are placed on each.
+	load map[string]int
+	// share allows several nodes of an instance on one.
+	share bool
+}
+
+// fit returns the backends that may be given nodes.
+func (f fleet) fit() []state.Backend {
+	return slices.DeleteFunc(slices.Clone(f.backends), func(b state.Backend) bool { return !b.Healthy() || f.cordoned[b.ID] })
+}
+
+// find returns a registered backend.
+func (f fleet) find(id string) (state.Backend, bool) {
+	i := slices.IndexFunc(f.backends, func(b state.Backend) bool { return b.ID == id })
+	if i < 0 {
+		return state.Backend{}, false
 	}
-	placed := map[string]int{}
+	return f.backends[i], true
+}
+
+// zone returns what a backend may fail together with; of one that is not
+// registered nothing is known.
+func (f fleet) zone(id string) string {
+	b, _ := f.find(id)
+	return b.Zone
+}
+
+// crowd counts nodes by backend and by zone.
+type crowd struct {
+	fleet fleet
+	on    map[string]int
+	in    map[string]int
+}
+
+// crowd counts the nodes on these backends.
+func (f fleet) crowd(backends []string) crowd {
+	c := crowd{fleet: f, on: map[string]int{}, in: map[string]int{}}
+	for _, id := range backends {
+		c.add(id)
+	}
+	return c
+}
+
+func (c crowd) add(backend string) {
+	c.on[backend]++
+	c.in[c.fleet.zone(backend)]++
+}
+
+// place chooses backends for n more nodes of an instance that has some on
+// taken already, and is to have none on avoided ones: never two on one, unless
+// they may share; the zones with the fewest first, then the backends with the
+// fewest nodes of anybody, ties by name. It returns fewer than n if there are
+// not enough.
+func (f fleet) place(n int, taken, avoided []string) []string {
+	c := f.crowd(taken)
 	var chosen []string
-	for range plan.Nodes {
-		best := slices.MinFunc(healthy, func(a, b state.Backend) int {
+	for range n {
+		free := slices.DeleteFunc(f.fit(), func(b state.Backend) bool {
+			return slices.Contains(avoided, b.ID) || c.on[b.ID] > 0 && !f.share
+		})
+		if len(free) == 0 {
+			return chosen
+		}
+		best := slices.MinFunc(free, func(a, b state.Backend) int {
 			return cmp.Or(
-				cmp.Compare(placed[a.ID], placed[b.ID]),
-				cmp.Compare(load[a.ID], load[b.ID]),
+				cmp.Compare(c.on[a.ID], c.on[b.ID]),
+				cmp.Compare(c.in[a.Zone], c.in[b.Zone]),
+				cmp.Compare(f.load[a.ID], f.load[b.ID]),
 				cmp.Compare(a.ID, b.ID),
 			)
 		})
-		placed[best.ID]++
+		c.add(best.ID)
 		chosen = append(chosen, best.ID)
+	}
+	return chosen
+}
+
+// placeNew chooses backends for the nodes of a new instance.
+func (f fleet) placeNew(plan Plan, nodes int) ([]string, error) {
+	chosen := f.place(nodes, nil, nil)
+	if len(chosen) < nodes {
+		return nil, errTooFewBackends{plan: plan.Name, needed: nodes, free: len(f.fit())}
 	}
 	return chosen, nil
 }

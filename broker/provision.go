@@ -35,6 +35,9 @@ func (b *Broker) provision(ctx context.Context, segment string, details domain.P
 	if err != nil {
 		return spec, err
 	}
+	if err := checkOwner(details); err != nil {
+		return spec, err
+	}
 	plan, ok := b.cfg.plan(details.PlanID)
 	if !ok {
 		return spec, badRequest("plan_id: %q is not in the catalog", details.PlanID)
@@ -43,28 +46,43 @@ func (b *Broker) provision(ctx context.Context, segment string, details domain.P
 	if err != nil {
 		return spec, err
 	}
-	if err := b.checkMaintenanceInfo(details.MaintenanceInfo); err != nil {
-		return spec, err
-	}
 	wanted := newInstance(id, details)
-	cluster := b.newCluster(wanted, plan, params)
+	cluster, goal := b.newCluster(wanted, plan, params)
 	var found state.Instance
-	err = b.engine.Do(ctx, state.Group{Name: "provision", Apply: func(tx *state.Tx) error {
+	err = b.decide(ctx, "provision", func(tx *state.Tx) error {
 		var exists bool
 		found, exists, err = state.Load(tx, state.InstanceKey(id), state.JSON[state.Instance])
 		if err != nil || exists {
+			return err
+		}
+		if err := b.checkMaintenanceInfo(details.MaintenanceInfo); err != nil {
 			return err
 		}
 		if !asyncAllowed {
 			return apiresponses.ErrAsyncRequired
 		}
 		found = wanted
-		return b.admit(tx, wanted, cluster, plan)
-	}})
+		return b.admit(tx, wanted, cluster, goal)
+	})
 	if err != nil {
 		return spec, err
 	}
-	return provisioned(found, wanted)
+	spec, err = provisioned(found, wanted)
+	if err == nil && spec.IsAsync && !asyncAllowed {
+		return domain.ProvisionedServiceSpec{}, apiresponses.ErrAsyncRequired
+	}
+	return spec, err
+}
+
+// checkOwner refuses an instance that belongs to nobody.
+func checkOwner(details domain.ProvisionDetails) error {
+	switch {
+	case details.OrganizationGUID == "":
+		return badRequest("organization_guid: must be set")
+	case details.SpaceGUID == "":
+		return badRequest("space_guid: must be set")
+	}
+	return nil
 }
 
 // checkMaintenanceInfo refuses a platform that speaks of another version than
@@ -131,8 +149,10 @@ func newOperation(kind state.OperationType, step, description string) state.Oper
 	}
 }
 
-// newCluster makes the record of a cluster, all but its port and nodes.
-func (b *Broker) newCluster(in state.Instance, plan Plan, params provisionParameters) state.Cluster {
+// newCluster makes the record of a cluster, all but its port and nodes, and
+// returns what it is to be. Settings and extensions come once it runs.
+func (b *Broker) newCluster(in state.Instance, plan Plan, params parameters) (state.Cluster, target) {
+	goal := newTarget(plan, params, state.NodeSpec{Image: b.cfg.Image, MemoryMB: plan.MemoryMB, MilliCPU: plan.MilliCPU})
 	login := func(username string) state.Credentials {
 		return state.Credentials{Username: username, Password: state.Secret(rand.Text())}
 	}
@@ -149,33 +169,38 @@ func (b *Broker) newCluster(in state.Instance, plan Plan, params provisionParame
 		ReplicationCredentials: login(replicaRole),
 		RESTCredentials:        login(restUser),
 		Database:               databaseName,
-		Synchronous:            params.Synchronous,
-		NodeSpec:               state.NodeSpec{Image: b.cfg.Image, MemoryMB: plan.MemoryMB, MilliCPU: plan.MilliCPU},
-	}
+		Synchronous:            goal.synchronous,
+		PostgresMajor:          b.cfg.PostgresMajor,
+		NodeSpec:               goal.spec,
+	}, goal
 }
 
 // admit gives the cluster its port and its nodes' places and writes both
 // records.
-func (b *Broker) admit(tx *state.Tx, in state.Instance, cluster state.Cluster, plan Plan) error {
-	backends, err := b.tables.place(plan, b.cfg.ShareBackends)
+func (b *Broker) admit(tx *state.Tx, in state.Instance, cluster state.Cluster, goal target) error {
+	if err := b.tables.countIn(tx, goal.plan); err != nil {
+		return err
+	}
+	backends, err := b.tables.fleet(b.cfg.ShareBackends).placeNew(goal.plan, goal.nodes)
 	if err != nil {
 		return err
 	}
 	if cluster.AllocatedPort, err = b.cfg.Ports.Allocate(tx, in.InstanceID); err != nil {
 		return err
 	}
-	for _, backend := range backends {
-		cluster.Nodes = append(cluster.Nodes, state.Node{
-			NodeID: uuid.NewString(), BackendID: backend, PlanID: in.PlanID, ServiceID: in.ServiceID,
-		})
+	if b.cfg.ReadOnlyPorts && goal.nodes > 1 {
+		if cluster.ReadOnlyPort, err = b.cfg.Ports.AllocateReadOnly(tx, in.InstanceID); err != nil {
+			return err
+		}
 	}
+	cluster.Nodes = newNodes(in, backends)
 	tx.PutJSON(state.ClusterKey(in.InstanceID), cluster)
 	tx.PutJSON(state.InstanceKey(in.InstanceID), in)
 	return nil
 }
 
 // Deprovision records that the instance is to go. It stops an instance that is
-// still being made, too.
+// still being made, or changed, too.
 func (b *Broker) Deprovision(ctx context.Context, instanceID string, details domain.DeprovisionDetails, asyncAllowed bool) (domain.DeprovisionServiceSpec, error) {
 	spec, err := b.deprovision(ctx, instanceID, details, asyncAllowed)
 	return spec, b.translate(ctx, "deprovision", err)
@@ -188,7 +213,7 @@ func (b *Broker) deprovision(ctx context.Context, segment string, details domain
 		return spec, err
 	}
 	fresh := newOperation(state.Deprovision, stepRelease, "removing the nodes")
-	err = b.engine.Do(ctx, state.Group{Name: "deprovision", Apply: func(tx *state.Tx) error {
+	err = b.decide(ctx, "deprovision", func(tx *state.Tx) error {
 		in, exists, err := state.Load(tx, state.InstanceKey(id), state.JSON[state.Instance])
 		if err != nil {
 			return err
@@ -207,10 +232,10 @@ func (b *Broker) deprovision(ctx context.Context, segment string, details domain
 			return nil
 		}
 		spec.OperationData = fresh.ID
-		in.Operation = fresh
+		in.Begin(fresh)
 		tx.PutJSON(state.InstanceKey(id), in)
 		return markRemoved(tx, id)
-	}})
+	})
 	spec.IsAsync = err == nil
 	return spec, err
 }

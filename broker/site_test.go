@@ -2,10 +2,12 @@ package broker_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -29,26 +31,36 @@ const (
 // database is a Database in memory: it keeps the logins of each instance.
 type database struct {
 	mu     sync.Mutex
-	logins map[string]map[string]state.Secret
+	logins map[string]map[string]broker.Login
 	down   bool
 	proved int
+	// extensions are each instance's; nodes know their settings.
+	extensions map[string][]string
+	nodes      *fixtures.Nodes
 }
 
 func (d *database) ProveWrite(context.Context, state.Cluster) error {
 	return d.with(func() { d.proved++ })
 }
 
-func (d *database) CreateLogin(_ context.Context, c state.Cluster, login state.Credentials) error {
+func (d *database) CreateLogin(_ context.Context, c state.Cluster, login broker.Login) error {
 	return d.with(func() {
 		if d.logins[c.InstanceID] == nil {
-			d.logins[c.InstanceID] = map[string]state.Secret{}
+			d.logins[c.InstanceID] = map[string]broker.Login{}
 		}
-		d.logins[c.InstanceID][login.Username] = login.Password
+		d.logins[c.InstanceID][login.Username] = login
 	})
 }
 
 func (d *database) DropLogin(_ context.Context, c state.Cluster, role string) error {
 	return d.with(func() { delete(d.logins[c.InstanceID], role) })
+}
+
+// forget loses everything of an instance, as new nodes have lost it.
+func (d *database) forget(instance string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.logins, instance)
 }
 
 func (d *database) with(do func()) error {
@@ -67,16 +79,23 @@ func (d *database) setDown(down bool) {
 	d.down = down
 }
 
-func (d *database) login(instance, role string) (state.Secret, bool) {
+func (d *database) login(instance, role string) (broker.Login, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	password, ok := d.logins[instance][role]
-	return password, ok
+	login, ok := d.logins[instance][role]
+	return login, ok
+}
+
+// count returns how many logins an instance has.
+func (d *database) count(instance string) int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.logins[instance])
 }
 
 // site is a broker under test with all that is around it.
 type site struct {
-	t        *testing.T
+	t        testing.TB
 	client   *clientv3.Client
 	nodes    *fixtures.Nodes
 	database *database
@@ -84,18 +103,25 @@ type site struct {
 	broker   *broker.Broker
 	url      string
 	stop     func()
+	// through, if set, is how brokers reach etcd.
+	through *clientv3.Client
 	// contentType and headers are sent with every request.
 	contentType string
 	headers     map[string]string
 }
 
 // newSite starts a broker on an etcd of its own with these backends.
-func newSite(t *testing.T, backends ...string) *site {
+func newSite(t testing.TB, backends ...string) *site {
 	t.Helper()
-	s := &site{t: t, client: fixtures.Etcd(t), database: &database{logins: map[string]map[string]state.Secret{}}}
+	if t, ok := t.(*testing.T); ok {
+		t.Parallel()
+	}
+	s := &site{t: t, client: fixtures.Etcd(t), database: &database{logins: map[string]map[string]broker.Login{}}}
 	s.nodes = fixtures.RunNodes(t, s.client, backends...)
+	s.database.nodes = s.nodes
 	s.config = broker.Config{
-		Listen: "127.0.0.1:0", Username: "cf", Password: "secret", RouterHost: "db.example",
+		Listen: "127.0.0.1:0", Username: "cf", Password: "secret",
+		AdminUsername: "ops", AdminPassword: "of the operators", RouterHost: "db.example",
 		Ports: state.Ports{First: 30000, Last: 30004}, Image: "image:1", Database: s.database,
 		BindTimeout: 10 * time.Second, SealKey: broker.SealKey{1}, Log: fixtures.Log(t),
 	}
@@ -126,7 +152,7 @@ func (s *site) awaitBackend() {
 
 func (s *site) run() (b *broker.Broker, base string, stop func()) {
 	s.t.Helper()
-	b, err := broker.New(s.config, s.client)
+	b, err := broker.New(s.config, cmp.Or(s.through, s.client))
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -169,7 +195,7 @@ type reply struct {
 	body   string
 }
 
-func (r reply) field(t *testing.T, name string) string {
+func (r reply) field(t testing.TB, name string) string {
 	t.Helper()
 	var fields map[string]any
 	if err := json.Unmarshal([]byte(r.body), &fields); err != nil {
@@ -287,4 +313,79 @@ func (s *site) keys() []string {
 		}
 	}
 	return keys
+}
+
+// begin sends a request that is answered with an operation, and returns its id.
+func (s *site) begin(method, path string, body any) string {
+	s.t.Helper()
+	operation := s.want(s.call(method, path, body), http.StatusAccepted).field(s.t, "operation")
+	if operation == "" {
+		s.t.Fatalf("%s %s is answered without an operation", method, path)
+	}
+	return operation
+}
+
+// async is the path of a request about an instance from a platform that polls.
+func async(id string) string { return instancePath(id) + "?accepts_incomplete=true" }
+
+// pollPath is where an operation is asked for.
+func pollPath(id, operation string) string {
+	return instancePath(id) + "/last_operation?operation=" + url.QueryEscape(operation)
+}
+
+// binding is an answer about a binding, as far as tests look at it.
+type binding struct {
+	Credentials struct {
+		URI, JDBCURL, Host, Hostname, Name, Database, Username, Password string
+		ReadURI                                                          string `json:"read_uri"`
+		Hosts                                                            []string
+		Port                                                             int
+	}
+	Endpoints []struct {
+		Host, Protocol string
+		Ports          []string
+	}
+	Metadata *struct {
+		ExpiresAt   string `json:"expires_at"`
+		RenewBefore string `json:"renew_before"`
+	}
+	Parameters map[string]any
+}
+
+// bound reads an answer about a binding.
+func (r reply) bound(t testing.TB) binding {
+	t.Helper()
+	var b binding
+	if err := json.Unmarshal([]byte(r.body), &b); err != nil {
+		t.Fatalf("%v: %s", err, r.body)
+	}
+	return b
+}
+
+// bindOrder is the body of a request to bind, with these fields beside the ids.
+func bindOrder(plan string, fields map[string]any) map[string]any {
+	body := map[string]any{"service_id": broker.ServiceID, "plan_id": plan}
+	maps.Copy(body, fields)
+	return body
+}
+
+// edit changes a record in etcd behind the broker's back.
+func edit[T any](s *site, key string, change func(*T)) {
+	s.t.Helper()
+	resp, err := s.client.Get(s.t.Context(), key)
+	if err != nil || len(resp.Kvs) != 1 {
+		s.t.Fatalf("%s: %v, %v", key, resp, err)
+	}
+	var record T
+	if err := json.Unmarshal(resp.Kvs[0].Value, &record); err != nil {
+		s.t.Fatal(err)
+	}
+	change(&record)
+	raw, err := json.Marshal(record)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if _, err := s.client.Put(s.t.Context(), key, string(raw)); err != nil {
+		s.t.Fatal(err)
+	}
 }

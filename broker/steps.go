@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -107,15 +109,45 @@ func (d *driver) proveWrite(ctx context.Context, in state.Instance) []state.Grou
 	})
 	switch {
 	case done:
-		return d.record(in, "instance is usable", func(_ *state.Tx, now *state.Instance) error {
-			now.Operation.State = state.Succeeded
-			now.Operation.Description = fmt.Sprintf("usable at port %d", cluster.Value.AllocatedPort)
-			return nil
-		})
+		return d.record(in, "instance is usable", d.furnish)
 	case d.overdue(in):
 		return d.fail(in, fmt.Sprintf("no write through port %d worked within %v: %v", cluster.Value.AllocatedPort, d.cfg.ProvisionTimeout, err))
 	}
 	return d.tell(in, writeDescription(cluster.Value))
+}
+
+// furnish begins what a new instance gets once it runs: its settings and
+// extensions. Most have none.
+func (d *driver) furnish(tx *state.Tx, now *state.Instance) error {
+	steps, err := d.planGoal(tx, *now)
+	if err != nil {
+		return discard(tx, now, err.Error())
+	}
+	now.Operation.Step, now.Operation.Plan, now.Operation.StepSince = stepPlan, steps, time.Now().UTC()
+	now.Operation.Description = stepText(now.Operation, "")
+	return nil
+}
+
+// planGoal returns the steps from what a cluster is to what its instance's
+// record says.
+func (d *driver) planGoal(tx *state.Tx, in state.Instance) ([]state.Step, error) {
+	cluster, _, err := state.Load(tx, state.ClusterKey(in.InstanceID), state.JSON[state.Cluster])
+	if err != nil {
+		return nil, err
+	}
+	plan, _ := d.cfg.plan(in.PlanID)
+	wanted, err := parseProvisionParameters(plan, in.Parameters)
+	if err != nil {
+		return nil, err
+	}
+	p := planner{
+		cluster: cluster, fleet: d.tables.fleet(d.cfg.ShareBackends), newID: uuid.NewString,
+		want: newTarget(plan, wanted, cluster.NodeSpec),
+	}
+	if err := p.look(tx); err != nil {
+		return nil, err
+	}
+	return p.plan()
 }
 
 func (d *driver) awaitRelease(in state.Instance) []state.Group {
@@ -146,7 +178,7 @@ func (d *driver) forget(tx *state.Tx, in *state.Instance) error {
 	tx.DeletePrefix(state.InstanceKey(in.InstanceID) + "/")
 	if in.Operation.Type == state.Deprovision {
 		tx.Delete(state.InstanceKey(in.InstanceID))
-		return nil
+		return countOut(tx, in.PlanID)
 	}
 	in.Operation.State = state.Failed
 	in.Operation.Description = in.Operation.Failure

@@ -11,37 +11,48 @@ type tables struct {
 	bindings  *state.Table[state.Binding]
 	clusters  *state.Table[state.Cluster]
 	backends  *state.Table[state.Backend]
+	cordons   *state.Table[string]
+	drains    *state.Table[state.Drain]
 	nodes     *state.Table[state.NodeStatus]
 	leaders   *state.Table[string]
 	members   *state.Table[patroni.Member]
+	syncs     *state.Table[patroni.Sync]
 	unbound   *state.Table[string]
+	// planCounts are the counters of instances, by plan.
+	planCounts *state.Table[int]
 }
 
 func newTables(s *state.Schema) *tables {
 	s.Watch("/routing/")
 	return &tables{
-		instances: state.Register(s, state.InstancePattern, state.JSON[state.Instance]),
-		bindings:  state.Register(s, state.BindingPattern, state.JSON[state.Binding]),
-		clusters:  state.Register(s, state.ClusterPattern, state.JSON[state.Cluster]),
-		backends:  state.Register(s, state.BackendPattern, state.JSON[state.Backend]),
-		nodes:     state.Register(s, state.NodeStatusPattern, state.JSON[state.NodeStatus]),
-		leaders:   patroni.Leaders(s),
-		members:   patroni.Members(s),
-		unbound:   state.Register(s, state.UnboundPattern, state.Text),
+		instances:  state.Register(s, state.InstancePattern, state.JSON[state.Instance]),
+		bindings:   state.Register(s, state.BindingPattern, state.JSON[state.Binding]),
+		clusters:   state.Register(s, state.ClusterPattern, state.JSON[state.Cluster]),
+		backends:   state.Register(s, state.BackendPattern, state.JSON[state.Backend]),
+		drains:     state.Register(s, state.DrainPattern, state.JSON[state.Drain]),
+		cordons:    state.Register(s, state.CordonPattern, state.Text),
+		nodes:      state.Register(s, state.NodeStatusPattern, state.JSON[state.NodeStatus]),
+		leaders:    patroni.Leaders(s),
+		members:    patroni.Members(s),
+		syncs:      patroni.Syncs(s),
+		unbound:    state.Register(s, state.UnboundPattern, state.Text),
+		planCounts: state.Register(s, state.PlanCountPattern, state.Integer),
 	}
 }
 
-// place chooses backends for a plan by what is registered and placed now.
-func (t *tables) place(plan Plan, share bool) ([]string, error) {
-	var backends []state.Backend
+// fleet returns the backends as they are now.
+func (t *tables) fleet(share bool) fleet {
+	f := fleet{cordoned: map[string]bool{}, load: map[string]int{}, share: share}
 	for b := range t.backends.All() {
-		backends = append(backends, b.Value)
+		f.backends = append(f.backends, b.Value)
 	}
-	load := map[string]int{}
+	for c := range t.cordons.All() {
+		f.cordoned[c.Params[0]] = state.IsDisabled(c.Value)
+	}
 	for c := range t.clusters.All() {
 		for _, n := range c.Value.Nodes {
-			load[n.BackendID]++
+			f.load[n.BackendID]++
 		}
 	}
-	return place(plan, backends, load, share)
+	return f
 }

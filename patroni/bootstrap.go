@@ -156,6 +156,9 @@ func (b bootstrap) database(ctx context.Context, conn *pgx.Conn) error {
 		"CREATE SCHEMA IF NOT EXISTS pgpatron AUTHORIZATION {admin}",
 		"CREATE TABLE IF NOT EXISTS pgpatron.heartbeat (id int PRIMARY KEY, at timestamptz NOT NULL)",
 		"ALTER TABLE pgpatron.heartbeat OWNER TO {admin}",
+		// Otherwise every login, one that is to read only, too, could fill the disk.
+		"REVOKE EXECUTE ON FUNCTION lo_creat(int), lo_create(oid), lo_from_bytea(oid, bytea) FROM PUBLIC",
+		"GRANT EXECUTE ON FUNCTION lo_creat(int), lo_create(oid), lo_from_bytea(oid, bytea) TO {owner}",
 	)
 }
 

@@ -140,6 +140,15 @@ func (c *Client) IsPrimary(ctx context.Context) (bool, error) {
 	return err == nil && s.IsPrimary(), err
 }
 
+// Alive asks whether Patroni answers at all, whatever it has to say.
+func (c *Client) Alive(ctx context.Context) error {
+	err := c.do(ctx, http.MethodGet, "/liveness", nil, nil)
+	if _, answered := errors.AsType[*StatusError](err); answered {
+		return nil
+	}
+	return err
+}
+
 // Switchover moves leadership from leader to candidate, or to the best replica
 // if candidate is empty. It returns when Patroni says how it went. A
 // StatusError of code 412 says that it can not be done now.
@@ -160,6 +169,12 @@ func (c *Client) Reinitialize(ctx context.Context, force bool) error {
 // Restart restarts PostgreSQL, not Patroni, and returns when it is up again.
 func (c *Client) Restart(ctx context.Context) error {
 	return c.do(ctx, http.MethodPost, "/restart", struct{}{}, nil)
+}
+
+// RestartIfPending restarts PostgreSQL if settings wait for that. If none do, or
+// Patroni has not taken them in yet, it is a StatusError of code 503.
+func (c *Client) RestartIfPending(ctx context.Context) error {
+	return c.do(ctx, http.MethodPost, "/restart", map[string]bool{"restart_pending": true}, nil)
 }
 
 // Config returns the dynamic configuration, the keys as Patroni spells them.

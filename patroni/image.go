@@ -19,6 +19,8 @@ const (
 	// NodeUID and NodeGID are the user and group postgres of the image.
 	NodeUID = 999
 	NodeGID = 999
+	// PostgresMajor is the major version of the image's PostgreSQL.
+	PostgresMajor = 17
 	// PostgreSQLPort and RESTPort are the internal ports of a node. Both are
 	// announced.
 	PostgreSQLPort = 5432

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"reflect"
 	"strings"
 
 	"github.com/pgpatron/pgpatron/state"
@@ -118,9 +119,18 @@ func Leaders(s *state.Schema) *state.Table[string] {
 	return state.Register(s, state.LeaderPattern, state.Text)
 }
 
-// Members adds the table of member keys: by instance id and member name.
+// Members adds the table of member keys: by instance id and member name. Each
+// member writes its key every few seconds; that its WAL has moved on is in the
+// table, but is no reason for a Tick.
 func Members(s *state.Schema) *state.Table[Member] {
-	return state.Register(s, state.MemberPattern, state.JSON[Member])
+	return state.Register(s, state.MemberPattern, state.JSON[Member]).Quiet(Member.sameButPosition)
+}
+
+// sameButPosition reports whether a member tells the same as before, but for
+// the position of its WAL.
+func (m Member) sameButPosition(now Member) bool {
+	m.XlogLocation = now.XlogLocation
+	return reflect.DeepEqual(m, now)
 }
 
 // Syncs adds the table of sync keys, by instance id. Only synchronous clusters

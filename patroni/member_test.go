@@ -1,11 +1,17 @@
 package patroni_test
 
 import (
+	"context"
 	"encoding/json"
+	"slices"
+	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/pgpatron/pgpatron/fixtures"
 	"github.com/pgpatron/pgpatron/patroni"
 	"github.com/pgpatron/pgpatron/state"
 )
@@ -26,6 +32,64 @@ func decodeMember(t *testing.T, text string) patroni.Member {
 	}
 	return m
 }
+
+// Members write their keys all the time, mostly to say that their WAL has moved
+// on. That comes into the picture, and only what else changes is told.
+func TestMembersTellNoPositions(t *testing.T) {
+	t.Parallel()
+	client := fixtures.Etcd(t)
+	schema := state.NewSchema()
+	members := patroni.Members(schema)
+	told := make(chan int, 100)
+	e, err := state.NewEngine(state.EngineConfig{Client: client, Schema: schema, Log: fixtures.Log(t), Reactor: tick(func() {
+		told <- len(slices.Collect(members.Changed()))
+	})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var running sync.WaitGroup
+	ctx, cancel := context.WithCancel(t.Context())
+	running.Go(func() { _ = e.Run(ctx) })
+	defer running.Wait()
+	defer cancel()
+	<-told // of the first picture
+	for _, step := range []struct {
+		text string
+		news bool
+	}{
+		{replicaJSON, true},
+		{strings.Replace(replicaJSON, "50333536", "50333999", 1), false},
+		{creatingJSON, true},
+		{strings.Replace(replicaJSON, "50333536", "50334000", 1), true},
+		{strings.Replace(replicaJSON, "50333536", "50334001", 1), false},
+		{strings.Replace(replicaJSON, `{"nosync":true}`, `{"nosync":false}`, 1), true},
+	} {
+		if _, err := client.Put(ctx, state.MemberKey("f1", "n1"), step.text); err != nil {
+			t.Fatal(err)
+		}
+		if err := e.Await(ctx, func() bool {
+			got, _ := members.Get("f1", "n1")
+			return cmp.Equal(got.Value, decodeMember(t, step.text))
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if step.news {
+			select {
+			case <-told:
+			case <-time.After(10 * time.Second):
+				t.Fatalf("no Tick came for %s", step.text)
+			}
+		}
+	}
+	if n := len(told); n != 0 {
+		t.Errorf("%d Ticks more than there was news", n)
+	}
+}
+
+// tick is a reactor that only looks.
+type tick func()
+
+func (look tick) Tick(context.Context, state.Tick) ([]state.Group, error) { look(); return nil, nil }
 
 func TestMember(t *testing.T) {
 	type traits struct{ Primary, Running, Streaming, PastCheckpoint bool }

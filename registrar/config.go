@@ -12,15 +12,21 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/pgpatron/pgpatron/patroni"
+	"github.com/pgpatron/pgpatron/registrar/watchdog"
 	"github.com/pgpatron/pgpatron/state"
 )
 
 // Config configures a Registrar.
 type Config struct {
-	// Backend is the address at which the rest of the site reaches this host. It
-	// is the host's id, the address that containers' ports are published on, and
-	// the one that is announced. One registrar runs for each.
+	// Backend is the address at which the rest of the site reaches this host:
+	// containers' ports are published on it, and announced with it.
 	Backend netip.Addr
+	// ID is the backend's id, in records and labels. One registrar runs for
+	// each. Default: Backend, which another host can not have, too.
+	ID string
+	// Zone names what the host may fail together with, such as a rack or a
+	// building. Default: empty, nothing is known.
+	Zone string
 	// Hostname names the host in announcements and in labels. No other host of
 	// the site has it.
 	Hostname string
@@ -35,6 +41,9 @@ type Config struct {
 	// SessionTTL is how long the host stays registered after its registrar fell
 	// silent. Default 10 s.
 	SessionTTL time.Duration
+	// FenceAfter is how long a leader may be silent before it is killed, so that
+	// another takes over. Default watchdog.DefaultPatience.
+	FenceAfter time.Duration
 	// DockerHost is where the Docker Engine listens, such as
 	// unix:///var/run/docker.sock. Default: as the environment says.
 	DockerHost string
@@ -50,8 +59,14 @@ func (c Config) WithDefaults() Config {
 	if c.Ports == (state.Ports{}) {
 		c.Ports = state.Ports{First: 20000, Last: 29999}
 	}
+	if c.ID == "" && c.Backend.IsValid() {
+		c.ID = c.Backend.String()
+	}
 	if c.SessionTTL == 0 {
 		c.SessionTTL = 10 * time.Second
+	}
+	if c.FenceAfter == 0 {
+		c.FenceAfter = watchdog.DefaultPatience
 	}
 	if c.Image == "" {
 		c.Image = patroni.ImageName
@@ -60,6 +75,14 @@ func (c Config) WithDefaults() Config {
 		c.Log = slog.Default()
 	}
 	return c
+}
+
+// engineName tells the engines of one process apart in its metrics.
+func (c Config) engineName() string {
+	if c.ID == c.Backend.String() {
+		return "registrar"
+	}
+	return "registrar of " + c.ID
 }
 
 // hostname is what may stand in a label and between the colons of an
@@ -72,6 +95,12 @@ func (c Config) Validate() error {
 	if !c.Backend.IsValid() || c.Backend.IsUnspecified() || c.Backend.IsMulticast() || c.Backend.Zone() != "" {
 		errs = append(errs, fmt.Errorf("registrar.backend: must be the address at which other hosts reach this one, got %v", c.Backend))
 	}
+	if c.ID != c.Backend.String() && !hostname.MatchString(c.ID) {
+		errs = append(errs, fmt.Errorf("registrar.id: must be letters, digits, dots and dashes, got %q", c.ID))
+	}
+	if c.Zone != "" && !hostname.MatchString(c.Zone) {
+		errs = append(errs, fmt.Errorf("registrar.zone: must be letters, digits, dots and dashes, got %q", c.Zone))
+	}
 	if !hostname.MatchString(c.Hostname) {
 		errs = append(errs, fmt.Errorf("registrar.hostname: must be letters, digits, dots and dashes, got %q", c.Hostname))
 	}
@@ -83,6 +112,9 @@ func (c Config) Validate() error {
 	}
 	if c.SessionTTL < time.Second {
 		errs = append(errs, fmt.Errorf("registrar.session_ttl: must be at least 1s, got %v", c.SessionTTL))
+	}
+	if c.FenceAfter < time.Second {
+		errs = append(errs, fmt.Errorf("registrar.fence_after: must be at least 1s, got %v", c.FenceAfter))
 	}
 	if c.Image == "" {
 		errs = append(errs, errors.New("registrar.image: must be set"))

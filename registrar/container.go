@@ -8,13 +8,17 @@ import (
 	"time"
 
 	dockercontainer "github.com/docker/docker/api/types/container"
+
+	"github.com/pgpatron/pgpatron/state"
 )
 
 // container is what Docker says of one node's container.
 type container struct {
 	id, name       string
 	node, instance string
-	running        bool
+	// spec is the digest of what it was made from.
+	spec    string
+	running bool
 	// dead is a container that Docker failed to remove: it can not be started.
 	dead bool
 	// startedAt is when it was started last, diedAt when it died. Zero: never.
@@ -67,7 +71,7 @@ func containerOf(info dockercontainer.InspectResponse) container {
 	labels := info.Config.Labels
 	c := container{
 		id: info.ID, name: strings.TrimPrefix(info.Name, "/"),
-		node: labels[labelNode], instance: labels[labelCluster],
+		node: labels[labelNode], instance: labels[labelCluster], spec: labels[labelSpec],
 		addrs: map[int]netip.AddrPort{},
 	}
 	if s := info.State; s != nil {
@@ -78,6 +82,9 @@ func containerOf(info dockercontainer.InspectResponse) container {
 	if info.HostConfig == nil {
 		return c
 	}
+	if c.spec == "" {
+		c.spec = digestOf(info.Config.Image, info.HostConfig.Resources)
+	}
 	for port, bindings := range info.HostConfig.PortBindings {
 		for _, b := range bindings {
 			if addr, err := netip.ParseAddrPort(net.JoinHostPort(b.HostIP, b.HostPort)); err == nil {
@@ -86,6 +93,12 @@ func containerOf(info dockercontainer.InspectResponse) container {
 		}
 	}
 	return c
+}
+
+// digestOf is the digest of a container that does not say it, from before there
+// was a label for it.
+func digestOf(image string, r dockercontainer.Resources) string {
+	return state.NodeSpec{Image: image, MemoryMB: int(r.Memory >> 20), MilliCPU: int(r.NanoCPUs / nanoPerMilli)}.Digest()
 }
 
 // dockerTime reads a time of Docker's, which says "never" by the year 1.

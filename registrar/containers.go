@@ -99,6 +99,27 @@ func (d *docker) start(ctx context.Context, id string) error {
 	return d.client.ContainerStart(ctx, id, dockercontainer.StartOptions{})
 }
 
+// stop asks a container to stop by itself, and kills it if it does not in the
+// time that it was made with.
+func (d *docker) stop(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, stopSeconds*time.Second+workTimeout)
+	defer cancel()
+	if err := d.client.ContainerStop(ctx, id, dockercontainer.StopOptions{}); err != nil {
+		return fmt.Errorf("stopping container: %w", err)
+	}
+	return nil
+}
+
+// kill ends a container at once, a paused one too; it is no error if it does not
+// run.
+func (d *docker) kill(ctx context.Context, id string) error {
+	err := d.client.ContainerKill(ctx, id, "KILL")
+	if errdefs.IsNotFound(err) || errdefs.IsConflict(err) {
+		return nil
+	}
+	return err
+}
+
 // removeContainer kills and removes a container; it is no error if it is gone.
 func (d *docker) removeContainer(ctx context.Context, id string) error {
 	ctx, cancel := context.WithTimeout(ctx, workTimeout)

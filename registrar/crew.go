@@ -27,6 +27,8 @@ type goal struct {
 	want     want
 	instance string
 	cluster  state.Cluster
+	// spec is what the node's container is to be made from.
+	spec state.NodeSpec
 	// revision is the record's, which tells goals of one want apart.
 	revision int64
 }

@@ -101,6 +101,7 @@ func TestDeadLeaderWithoutAStandbyStartsAtOnce(t *testing.T) {
 func TestSynchronousCandidatesAreThoseOfTheSyncKey(t *testing.T) {
 	s := pair(t, true)
 	s.put(state.SyncKey("db1"), `{"leader":"n1","sync_standby":"n2"}`)
+	s.seen("n1")
 	s.docker.Kill("cf-n1")
 	s.await("the dead leader's key is gone", func() bool { return s.leader() == "" })
 	s.never("it is started before its standby leads", func() bool { return s.starts("n1") > 1 })
@@ -111,6 +112,7 @@ func TestSynchronousCandidatesAreThoseOfTheSyncKey(t *testing.T) {
 	// Now n2 leads, and n1 follows, but not synchronously yet.
 	s.member("n1", `{"role":"replica","state":"running"}`)
 	s.put(state.SyncKey("db1"), `{"leader":"n2","sync_standby":null}`)
+	s.seen("n2")
 	s.docker.Kill("cf-n2")
 	began := time.Now()
 	s.await("n2 was started again", func() bool { return s.starts("n2") == 2 })

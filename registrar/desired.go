@@ -27,7 +27,7 @@ func (d desired) update(instance string, clusters *state.Table[state.Cluster]) b
 		if n.BackendID != d.backend {
 			continue
 		}
-		g := goal{want: wantRunning, instance: instance, cluster: record.Value, revision: record.ModRevision}
+		g := goal{want: wantRunning, instance: instance, cluster: record.Value, spec: record.Value.SpecOf(n), revision: record.ModRevision}
 		if n.Removed {
 			g.want = wantRemoved
 		}

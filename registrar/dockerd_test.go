@@ -27,7 +27,9 @@ type dockerd struct {
 	nextID     int
 	down       bool
 	deaf       bool // starts fail because ports are taken
-	log        []string
+	// silentAfter makes the engine fall silent when it has done that.
+	silentAfter string
+	log         []string
 }
 
 type fakeContainer struct {
@@ -60,6 +62,10 @@ func newDockerd(t testing.TB) *dockerd {
 				panic(http.ErrAbortHandler)
 			}
 			status, body := h(w, r)
+			if n := len(d.log); n > 0 && d.log[n-1] == d.silentAfter {
+				d.down = true // and the answer is lost
+				panic(http.ErrAbortHandler)
+			}
 			w.Header().Set("Content-Type", "application/json")
 			w.WriteHeader(status)
 			if body != nil {
@@ -78,6 +84,7 @@ func newDockerd(t testing.TB) *dockerd {
 	handle("GET /containers/{id}/json", d.inspectContainer)
 	handle("PUT /containers/{id}/archive", d.copyFiles)
 	handle("POST /containers/{id}/start", d.startContainer)
+	handle("POST /containers/{id}/stop", d.stopContainer)
 	handle("DELETE /containers/{id}", d.removeContainer)
 	handle("GET /volumes", d.listVolumes)
 	handle("POST /volumes/create", d.createVolume)
@@ -179,7 +186,7 @@ func (d *dockerd) inspectContainer(_ http.ResponseWriter, r *http.Request) (int,
 	stamp := func(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 	return 200, map[string]any{
 		"Id": c.ID, "Name": "/" + c.Name, "HostConfig": c.Host,
-		"Config": map[string]any{"Labels": c.Labels},
+		"Config": map[string]any{"Labels": c.Labels, "Image": c.Image},
 		"State": map[string]any{
 			"Running": c.Running, "ExitCode": c.ExitCode, "StartedAt": stamp(c.StartedAt), "FinishedAt": stamp(c.DiedAt),
 		},
@@ -216,6 +223,18 @@ func (d *dockerd) startContainer(_ http.ResponseWriter, r *http.Request) (int, a
 	c.Running, c.StartedAt = true, time.Now()
 	d.log = append(d.log, "start "+c.Name)
 	d.tell("start", c)
+	return 204, nil
+}
+
+func (d *dockerd) stopContainer(_ http.ResponseWriter, r *http.Request) (int, any) {
+	c := d.find(r.PathValue("id"))
+	if c == nil {
+		return notFound("container")
+	}
+	d.log = append(d.log, "stop "+c.Name)
+	if d.silentAfter != "stop "+c.Name {
+		d.kill(c, 0)
+	}
 	return 204, nil
 }
 

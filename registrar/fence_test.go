@@ -47,7 +47,7 @@ func newDeathbed(t *testing.T) *deathbed {
 	b.fence = &fencer{
 		etcd:    meddledKV{through, func() { b.beforeTxn() }},
 		inspect: func(context.Context, string) (container, bool, error) { return b.found, true, nil },
-		log:     fixtures.Log(t), fencings: newFencings(nil),
+		log:     fixtures.Log(t), fencings: newFencings(nil, "b"),
 	}
 	return b
 }

@@ -107,7 +107,7 @@ func cluster(id string, nodes ...string) state.Cluster {
 	}
 	c := state.Cluster{
 		InstanceID: id, Version: state.RecordVersion, Database: "app",
-		NodeSpec: state.NodeSpec{Image: testImage, MemoryMB: 512, MilliCPU: 1000},
+		NodeSpec:         state.NodeSpec{Image: testImage, MemoryMB: 512, MilliCPU: 1000},
 		AdminCredentials: login("admin"), SuperuserCredentials: login("postgres"), AppCredentials: login("app_owner"),
 		ReplicationCredentials: login("replicator"), RESTCredentials: login("patroni"),
 	}
@@ -176,9 +176,11 @@ func (s *site) status(node string) state.NodeStatus {
 	return status
 }
 
-func (s *site) backend() state.Backend {
+func (s *site) backend() state.Backend { s.Helper(); return s.backendOf(testBackend) }
+
+func (s *site) backendOf(id string) state.Backend {
 	s.Helper()
-	value, _ := s.value(state.BackendKey(testBackend))
+	value, _ := s.value(state.BackendKey(id))
 	var b state.Backend
 	if value != "" {
 		if err := json.Unmarshal([]byte(value), &b); err != nil {
@@ -193,6 +195,15 @@ func (s *site) announced(node string) string {
 	s.Helper()
 	value, _ := s.value(announcement(node, 5432))
 	return value
+}
+
+// seen waits until the registrar has seen all that was written before: it
+// repairs what was spoilt after that. node is one that runs.
+func (s *site) seen(node string) {
+	s.Helper()
+	s.await("the node is announced", func() bool { return s.announced(node) != "" })
+	s.delete(announcement(node, 5432))
+	s.await("it is announced again", func() bool { return s.announced(node) != "" })
 }
 
 func announcement(node string, port int) string {

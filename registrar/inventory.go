@@ -172,12 +172,14 @@ type snapshot struct {
 	// of every node that has a container or a volume.
 	running   map[string]container
 	instances map[string]string
+	// specs tells what each container was made from, by node.
+	specs map[string]string
 }
 
 func (i *inventory) snapshot() snapshot {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	s := snapshot{loaded: i.loaded, running: map[string]container{}, instances: map[string]string{}}
+	s := snapshot{loaded: i.loaded, running: map[string]container{}, instances: map[string]string{}, specs: map[string]string{}}
 	for node, v := range i.volumes {
 		s.instances[node] = v.instance
 	}
@@ -185,7 +187,7 @@ func (i *inventory) snapshot() snapshot {
 		if !c.here {
 			continue
 		}
-		s.instances[node] = c.instance
+		s.instances[node], s.specs[node] = c.instance, c.spec
 		if c.running {
 			s.running[node] = c.container
 		}

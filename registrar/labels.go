@@ -17,6 +17,9 @@ const (
 	labelBackend = "pgpatron.backend"
 	labelCluster = "pgpatron.cluster"
 	labelNode    = "pgpatron.node"
+	// labelSpec holds the digest of what a container was made from. It is on
+	// containers alone: a volume outlives them.
+	labelSpec = "pgpatron.spec"
 	// labelPort, followed by an internal port, holds a node's host port. It is
 	// on the volume, so that the port outlives the container.
 	labelPort = "pgpatron.port."

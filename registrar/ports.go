@@ -4,13 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/pgpatron/pgpatron/state"
 )
+
+// clashPause is the most that one of two waits who picked the same ports.
+const clashPause = 50 * time.Millisecond
 
 // portPicker finds host ports for new nodes. A node keeps them for good: they
 // are labels of its volume.
@@ -41,7 +46,7 @@ func (p *portPicker) volume(ctx context.Context, name string, labels func(hostPo
 		if err != nil {
 			return volume{}, err
 		}
-		// A registrar of another site on this Docker may have picked the same
+		// Another registrar on this Docker may have picked the same
 		// ones in the same moment. Whoever sees that gives way.
 		held, err = p.held(ctx, name)
 		if err != nil {
@@ -59,6 +64,7 @@ func (p *portPicker) volume(ctx context.Context, name string, labels func(hostPo
 		if err := p.docker.removeVolume(ctx, name); err != nil {
 			return volume{}, err
 		}
+		pause(ctx, rand.N(clashPause)) // or both would pick alike for ever
 	}
 }
 

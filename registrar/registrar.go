@@ -34,6 +34,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pgpatron/pgpatron/patroni"
+	"github.com/pgpatron/pgpatron/registrar/watchdog"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -47,7 +48,11 @@ type Registrar struct {
 	watcher *watcher
 	crew    *crew
 	claim   *claim
-	log     *slog.Logger
+	// watchdog watches what runs; current says that etcd answers, so that what
+	// the tables hold is of now.
+	watchdog *watchdog.Watchdog
+	current  atomic.Bool
+	log      *slog.Logger
 
 	// inventory is Docker's picture; fresh says that it, or a report, is not as
 	// the last Tick saw it.
@@ -100,12 +105,12 @@ func New(cfg Config, client *clientv3.Client) (*Registrar, error) {
 	}
 	schema := state.NewSchema()
 	r := &Registrar{
-		cfg: cfg, backend: cfg.Backend.String(), tables: newTables(schema, cfg.Image),
+		cfg: cfg, backend: cfg.ID, tables: newTables(schema, cfg.Image),
 		known: map[announcement]struct{}{}, told: map[string]struct{}{},
 	}
 	r.log = cfg.Log.With("backend", r.backend)
 	r.engine, err = state.NewEngine(state.EngineConfig{
-		Client: client, Schema: schema, Reactor: r, Name: "registrar",
+		Client: client, Schema: schema, Reactor: r, Name: cfg.engineName(),
 		SessionTTL: cfg.SessionTTL, Log: r.log, Registerer: cfg.Registerer,
 	})
 	if err != nil {
@@ -116,9 +121,10 @@ func New(cfg Config, client *clientv3.Client) (*Registrar, error) {
 	r.watcher = &watcher{docker: r.docker, inventory: r.inventory, log: r.log}
 	r.crew = newCrew(r.hands(client), r.wake)
 	r.claim = newClaim(state.Backend{
-		ID: r.backend, Hostname: cfg.Hostname, PID: os.Getpid(), Since: time.Now().UTC(),
+		ID: r.backend, Hostname: cfg.Hostname, Zone: cfg.Zone, PID: os.Getpid(), Since: time.Now().UTC(),
 	}, cfg.SessionTTL, r.engine.Wake)
 	r.desired = newDesired(r.backend)
+	r.watchdog = r.newWatchdog(client)
 	return r, nil
 }
 
@@ -127,7 +133,7 @@ func (r *Registrar) hands(client *clientv3.Client) hands {
 	return hands{
 		cfg: r.cfg, docker: r.docker, inventory: r.inventory, log: r.log,
 		ports:  &portPicker{docker: r.docker, ports: r.cfg.Ports, addr: r.cfg.Backend},
-		fencer: &fencer{etcd: client, inspect: r.docker.inspect, log: r.log, fencings: newFencings(r.cfg.Registerer)},
+		fencer: &fencer{etcd: client, inspect: r.docker.inspect, log: r.log, fencings: newFencings(r.cfg.Registerer, r.backend)},
 		picture: picture{
 			engine: r.engine, leaders: r.tables.leaders, members: r.tables.members, syncs: r.tables.syncs, fell: r.inventory.fell,
 		},
@@ -150,15 +156,29 @@ func (r *Registrar) Run(ctx context.Context) error {
 		case <-r.claim.held:
 		}
 		running.Go(func() error { return r.watcher.Run(ctx) })
+		running.Go(func() error { return r.watchdog.Run(ctx) })
 		return r.crew.Run(ctx)
 	})
 	return running.Wait()
+}
+
+// Ready waits until the backend is registered as this registrar's, and healthy.
+func (r *Registrar) Ready(ctx context.Context) error {
+	return r.engine.Await(ctx, func() bool {
+		found, there := r.tables.backends.Get(r.backend)
+		return there && r.claim.wrote(found.Value) && found.Value.Healthy()
+	})
 }
 
 // moved is told when something of a node on Docker is not as it was.
 func (r *Registrar) moved(node string) {
 	r.crew.tell(node)
 	r.wake()
+}
+
+// lookAt asks Docker for a node's container.
+func (r *Registrar) lookAt(ctx context.Context, node string) error {
+	return look(ctx, r.docker, r.inventory, node)
 }
 
 // wake asks for a Tick over what is new here.
@@ -170,6 +190,7 @@ func (r *Registrar) wake() {
 // Tick compares the records with what Docker has, gives the workers their
 // goals, and publishes what there is.
 func (r *Registrar) Tick(_ context.Context, t state.Tick) ([]state.Group, error) {
+	r.current.Store(t.Lease != clientv3.NoLease)
 	r.due = r.concerned(t) || r.due
 	held, groups, err := r.claim.tick(t, r.tables.backends, r.inventory.dockerVersion())
 	if err != nil {
@@ -179,9 +200,10 @@ func (r *Registrar) Tick(_ context.Context, t state.Tick) ([]state.Group, error)
 		r.due = false
 		docker := r.inventory.snapshot()
 		r.crew.assign(r.desired.goals(docker))
+		r.watch(docker)
 		if t.Lease != clientv3.NoLease {
 			groups = append(groups, r.announce(t, docker)...)
-			groups = append(groups, r.publish(t)...)
+			groups = append(groups, r.publish(t, docker)...)
 		}
 	}
 	for i := range groups {

@@ -17,10 +17,13 @@ import (
 
 func TestNodeIsCreatedAnnouncedAndRunning(t *testing.T) {
 	s := newSite(t)
-	s.record(cluster("db1", "n1"))
+	db := cluster("db1", "n1")
+	s.record(db)
 	s.run()
 	s.awaitPhase("n1", state.PhaseRunning)
-	want := state.NodeStatus{ID: "n1", InstanceID: "db1", BackendID: testBackend, Phase: state.PhaseRunning}
+	want := state.NodeStatus{
+		ID: "n1", InstanceID: "db1", BackendID: testBackend, Phase: state.PhaseRunning, Spec: db.NodeSpec.Digest(),
+	}
 	if got := s.status("n1"); got != want {
 		t.Errorf("status = %+v, want %+v", got, want)
 	}
@@ -75,6 +78,34 @@ func labels(site, backend, instance, node string) map[string]string {
 	return map[string]string{
 		"pgpatron.site": site, "pgpatron.backend": backend, "pgpatron.cluster": instance, "pgpatron.node": node,
 		"pgpatron.port.5432": "21050", "pgpatron.port.8008": "21051",
+	}
+}
+
+// A standby that leaves tells its leader; a cluster that goes as a whole need
+// not wait for that.
+func TestNodeThatLeavesALivingClusterIsStoppedFirst(t *testing.T) {
+	s := newSite(t)
+	db := cluster("db1", "n1", "n2")
+	s.record(db)
+	s.run()
+	s.awaitSpec("n1", db.NodeSpec)
+	s.awaitSpec("n2", db.NodeSpec)
+	for _, step := range []struct {
+		node int
+		want []string
+	}{
+		{0, []string{"stop cf-n1", "die cf-n1", "remove cf-n1"}},
+		{1, []string{"die cf-n2", "remove cf-n2"}},
+	} {
+		s.docker.forget()
+		n := &db.Nodes[step.node]
+		n.Removed = true
+		s.record(db)
+		s.await("the node is gone", func() bool { return s.status(n.NodeID).Phase == state.PhaseRemoved })
+		got := slices.DeleteFunc(s.docker.history(), func(line string) bool { return strings.Contains(line, "volume") })
+		if !slices.Equal(got, step.want) {
+			t.Errorf("history = %q, want %q", got, step.want)
+		}
 	}
 }
 

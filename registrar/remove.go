@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/pgpatron/pgpatron/state"
@@ -27,7 +28,7 @@ func (w *worker) remove(ctx context.Context, g goal) error {
 	name := containerName(w.node)
 	c, here, err := w.docker.inspect(ctx, name)
 	if err == nil && here {
-		err = w.delete(ctx, g, "container", func() error { return w.docker.removeContainer(ctx, c.id) })
+		err = w.delete(ctx, g, "container", func() error { return w.dismiss(ctx, g, c) })
 	}
 	if err != nil {
 		return err
@@ -46,6 +47,23 @@ func (w *worker) remove(ctx context.Context, g goal) error {
 	w.log.InfoContext(ctx, "node removed", "instance", g.instance, "took", time.Since(began))
 	w.say(state.PhaseRemoved, "")
 	return nil
+}
+
+// dismiss removes the container of a node that is to go. One that leaves a
+// cluster which lives on is asked to stop first: Patroni of a synchronous standby
+// has its leader choose another, and no commit waits for the one that goes.
+func (w *worker) dismiss(ctx context.Context, g goal, c container) error {
+	if c.running && g.livesOn() {
+		if err := w.docker.stop(ctx, c.id); err != nil {
+			return err
+		}
+	}
+	return w.docker.removeContainer(ctx, c.id)
+}
+
+// livesOn reports whether the node's cluster keeps other nodes.
+func (g goal) livesOn() bool {
+	return slices.ContainsFunc(g.cluster.Nodes, func(n state.Node) bool { return !n.Removed })
 }
 
 // clearUnclaimed removes a container that no record wants. Its volume goes with

@@ -12,18 +12,19 @@ import (
 	"github.com/docker/go-connections/nat"
 
 	"github.com/pgpatron/pgpatron/patroni"
-	"github.com/pgpatron/pgpatron/state"
 )
 
 const (
-	// stopSeconds is what a container gets to stop by itself when the host goes
-	// down: a checkpoint may take its time.
+	// stopSeconds is what a container gets to stop by itself, when the host goes
+	// down or it is to be made anew: a checkpoint may take its time.
 	stopSeconds = 60
 	// pidsLimit bounds processes and threads. PostgreSQL has one process a
 	// connection; far above what any plan allows, and still no fork bomb.
 	pidsLimit = 2048
 	// leastShm is Docker's own default for /dev/shm.
 	leastShm = 64 << 20
+	// nanoPerMilli makes Docker's unit of CPU from ours.
+	nanoPerMilli = 1_000_000
 )
 
 // spec is what a node's container is made from.
@@ -42,7 +43,7 @@ func (c Config) labels(instance, node string) map[string]string {
 	return map[string]string{
 		labelSite:    c.Site,
 		labelHost:    c.Hostname,
-		labelBackend: c.Backend.String(),
+		labelBackend: c.ID,
 		labelCluster: instance,
 		labelNode:    node,
 	}
@@ -57,15 +58,17 @@ func (c Config) volumeLabels(instance, node string, ports hostPorts) map[string]
 	return labels
 }
 
-// spec returns what the container of a cluster's node is made from.
-func (c Config) spec(cluster state.Cluster, node string, ports hostPorts) spec {
+// spec returns what the container of a node with that goal is made from.
+func (c Config) spec(g goal, node string, ports hostPorts) spec {
+	labels := c.labels(g.cluster.InstanceID, node)
+	labels[labelSpec] = g.spec.Digest()
 	return spec{
 		name:     containerName(node),
-		image:    cluster.Image,
-		labels:   c.labels(cluster.InstanceID, node),
+		image:    g.spec.Image,
+		labels:   labels,
 		addrs:    ports.addrs(c.Backend),
-		memory:   int64(cluster.MemoryMB) << 20,
-		milliCPU: int64(cluster.MilliCPU),
+		memory:   int64(g.spec.MemoryMB) << 20,
+		milliCPU: int64(g.spec.MilliCPU),
 	}
 }
 
@@ -95,7 +98,7 @@ func (s spec) host() *dockercontainer.HostConfig {
 		Resources: dockercontainer.Resources{
 			// With MemorySwap alike there is no swap: a database that swaps is slow
 			// rather than dead, which nobody notices.
-			Memory: s.memory, MemorySwap: s.memory, NanoCPUs: s.milliCPU * 1_000_000, PidsLimit: &pids,
+			Memory: s.memory, MemorySwap: s.memory, NanoCPUs: s.milliCPU * nanoPerMilli, PidsLimit: &pids,
 		},
 		ShmSize:     s.shm(),
 		CapDrop:     []string{"ALL"},
@@ -119,7 +122,8 @@ func (s spec) shm() int64 {
 func tcpPort(port int) nat.Port { return nat.Port(fmt.Sprintf("%d/tcp", port)) }
 
 // nodeFile returns the content of a node's node.json.
-func (c Config) nodeFile(cluster state.Cluster, node string) ([]byte, error) {
+func (c Config) nodeFile(g goal, node string) ([]byte, error) {
+	cluster := g.cluster
 	n := patroni.NodeConfig{
 		InstanceID:  cluster.InstanceID,
 		NodeID:      node,
@@ -134,7 +138,7 @@ func (c Config) nodeFile(cluster state.Cluster, node string) ([]byte, error) {
 		Owner:       cluster.AppCredentials.Username,
 		Database:    cluster.Database,
 		Synchronous: cluster.Synchronous,
-		MemoryMB:    cluster.MemoryMB,
+		MemoryMB:    g.spec.MemoryMB,
 	}
 	if err := n.Validate(); err != nil {
 		return nil, fmt.Errorf("the cluster's record is not complete: %w", err)

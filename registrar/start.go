@@ -14,14 +14,14 @@ import (
 // it. Each step finds what an earlier try has left.
 func (w *worker) create(ctx context.Context, g goal) (time.Duration, error) {
 	w.say(state.PhaseCreating, "")
-	if err := w.needImage(ctx, g.cluster.Image); err != nil {
+	if err := w.needImage(ctx, g.spec.Image, state.PhaseCreating); err != nil {
 		return 0, err
 	}
 	v, err := w.needVolume(ctx, g)
 	if err != nil {
 		return 0, err
 	}
-	_, err = w.docker.createContainer(ctx, w.cfg.spec(g.cluster, w.node, v.ports))
+	_, err = w.docker.createContainer(ctx, w.cfg.spec(g, w.node, v.ports))
 	if err != nil && !errors.Is(err, errExists) {
 		return 0, err
 	}
@@ -38,13 +38,14 @@ func (w *worker) create(ctx context.Context, g goal) (time.Duration, error) {
 	return 0, w.start(ctx, g, c.id)
 }
 
-// needImage sees to it that the host has the image.
-func (w *worker) needImage(ctx context.Context, ref string) error {
+// needImage sees to it that the host has the image. phase is the node's
+// meanwhile.
+func (w *worker) needImage(ctx context.Context, ref string, phase state.Phase) error {
 	has, err := w.docker.hasImage(ctx, ref)
 	if err != nil || has {
 		return err
 	}
-	w.say(state.PhaseCreating, "pulling image "+ref)
+	w.say(phase, "pulling image "+ref)
 	if err := w.docker.pull(ctx, ref); err != nil {
 		if ctx.Err() != nil || unreachable(err) {
 			return err
@@ -79,7 +80,7 @@ func (w *worker) needVolume(ctx context.Context, g goal) (volume, error) {
 
 // start gives the container its file and starts it.
 func (w *worker) start(ctx context.Context, g goal, id string) error {
-	content, err := w.cfg.nodeFile(g.cluster, w.node)
+	content, err := w.cfg.nodeFile(g, w.node)
 	if err != nil {
 		return err
 	}
@@ -126,6 +127,9 @@ func (w *worker) revive(ctx context.Context, g goal, c container) (time.Duration
 		w.settled = d.run
 		w.countCrash(c)
 	}
+	if superseded, err := w.supersede(ctx, g, c); err != nil || superseded {
+		return 0, err
+	}
 	if rest := time.Until(w.rested); rest > 0 {
 		w.say(state.PhaseStopped, fmt.Sprintf("exit code %d, %d times soon after its start; next start at %s",
 			c.exitCode, w.crashes, w.rested.UTC().Format(time.TimeOnly)))
@@ -147,8 +151,8 @@ func (w *worker) countCrash(c container) {
 	}
 }
 
-// clear removes a container that Docker failed to remove. The node's data is
-// in its volume.
+// clear removes a container that does not run. The node's data is in its
+// volume.
 func (w *worker) clear(ctx context.Context, c container) error {
 	if err := w.docker.removeContainer(ctx, c.id); err != nil {
 		return err

@@ -9,7 +9,7 @@ import (
 
 // publish returns what makes the status keys of this backend exactly those of
 // the nodes that records place here.
-func (r *Registrar) publish(t state.Tick) []state.Group {
+func (r *Registrar) publish(t state.Tick, docker snapshot) []state.Group {
 	var groups []state.Group
 	reports := r.crew.reports()
 	for node, g := range r.desired.nodes {
@@ -18,7 +18,7 @@ func (r *Registrar) publish(t state.Tick) []state.Group {
 			continue // its worker has not looked yet
 		}
 		wanted := state.NodeStatus{
-			ID: node, InstanceID: g.instance, BackendID: r.backend, Phase: rep.phase, Details: rep.details,
+			ID: node, InstanceID: g.instance, BackendID: r.backend, Phase: rep.phase, Spec: docker.specs[node], Details: rep.details,
 		}
 		if have, ok := r.tables.statuses.Get(node); !ok || have.Value != wanted || have.Lease != t.Lease {
 			groups = append(groups, putStatus(wanted))

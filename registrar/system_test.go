@@ -294,7 +294,6 @@ func TestClusterOnDocker(t *testing.T) {
 	s.awaitPhase("n1", state.PhaseRunning)
 	s.awaitPhase("n2", state.PhaseRunning)
 	t.Logf("both containers run after %v", time.Since(began))
-	streaming := regexp.MustCompile(`"replication_state":\s*"streaming"`)
 	other := func(node string) string { return map[string]string{"n1": "n2", "n2": "n1"}[node] }
 	follows := func() bool {
 		leader := s.leader()

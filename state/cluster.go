@@ -34,6 +34,9 @@ type Cluster struct {
 	ReadOnlyPort int `json:"readonly_port,omitempty"`
 	// Extensions are those that the user may use, by name, in order.
 	Extensions []string `json:"extensions,omitempty"`
+	// PostgresMajor is the major version of the cluster's data; 0: not recorded,
+	// the first that this program made.
+	PostgresMajor int `json:"postgres_major,omitempty"`
 	// Settings are the PostgreSQL settings that the user asked for, by name.
 	Settings map[string]string `json:"settings,omitempty"`
 }

@@ -29,8 +29,12 @@ var ErrObserver = errors.New("engine only observes")
 type Reactor interface {
 	// Tick is called whenever the picture changed or somebody woke the engine.
 	// It must be pure and quick: no I/O. Slow work runs elsewhere, and its
-	// result comes back by Engine.Wake. Its groups are committed before the
-	// next Tick. An error ends the engine.
+	// result comes back by Engine.Wake. An error ends the engine.
+	//
+	// Its groups are committed before the next Tick. One that is refused, by its
+	// own error or etcd's, is dropped: its Done and the log tell why. A second
+	// later a Tick comes at which Table.Changed names again what it named at the
+	// Tick of that group; changes that come meanwhile do not wait for it.
 	Tick(ctx context.Context, t Tick) ([]Group, error)
 }
 
@@ -130,6 +134,10 @@ type Engine struct {
 	nextTick   time.Time
 	nextLook   time.Time
 	tickDue    bool
+	// retry is when the reactor is to look again at what was refused.
+	retry time.Time
+	// news: the feed has some, which the loop has not taken in yet.
+	news bool
 	// finished: there will be no other Tick; unsaved is what its groups failed of.
 	finished bool
 	unsaved  []error

@@ -1,27 +1,28 @@
 package state
 
 import (
-	"context"
-	"fmt"
+	"slices"
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// pageSize is how many keys one request of a load asks for.
-const pageSize = 5000
-
-// feed carries what the watch sees to the engine's loop. Events wait in it
-// folded by key, so that a slow Tick costs memory for what changed, not for
+// feed carries what the watch sees to the engine's loop. Events that wait long
+// are folded by key, so that a slow Tick costs memory for what changed, not for
 // how often.
 type feed struct {
 	news    chan struct{}
 	reloads chan string
+	waiting prometheus.Gauge
 
+	// mu guards pending and late.
 	mu      sync.Mutex
 	pending news
+	// late is whether tellLate will be called.
+	late bool
 }
 
 // news is what came since the loop last looked: perhaps a full load, then
@@ -30,12 +31,14 @@ type news struct {
 	full     bool
 	kvs      []*mvccpb.KeyValue
 	loaded   int64
-	events   map[string]*clientv3.Event
+	events   []*clientv3.Event
 	revision int64
+	// folded is how many events the last fold left.
+	folded int
 }
 
-func newFeed() *feed {
-	return &feed{news: make(chan struct{}, 1), reloads: make(chan string, 1)}
+func newFeed(waiting prometheus.Gauge) *feed {
+	return &feed{news: make(chan struct{}, 1), reloads: make(chan string, 1), waiting: waiting}
 }
 
 // take empties the feed.
@@ -44,6 +47,7 @@ func (f *feed) take() news {
 	defer f.mu.Unlock()
 	n := f.pending
 	f.pending = news{}
+	f.waiting.Set(0)
 	return n
 }
 
@@ -58,21 +62,44 @@ func (f *feed) reload(reason string) {
 func (f *feed) putLoad(kvs []*mvccpb.KeyValue, revision int64) {
 	f.mu.Lock()
 	f.pending = news{full: true, kvs: kvs, loaded: revision}
+	f.waiting.Set(0)
 	f.mu.Unlock()
 	signal(f.news)
 }
 
-func (f *feed) putEvents(events []*clientv3.Event, revision int64, wanted func(string) bool) {
+// patience is how long news that is not urgent may wait for more: on a busy
+// etcd it costs more to wake up than to take them in.
+const patience = 10 * time.Millisecond
+
+// putEvents adds what the watch brought, and tells the loop: at once if any of
+// it is urgent.
+func (f *feed) putEvents(events []*clientv3.Event, revision int64, interest func(string) interest) {
 	f.mu.Lock()
-	if f.pending.events == nil {
-		f.pending.events = map[string]*clientv3.Event{}
-	}
+	defer f.mu.Unlock()
+	most := unwanted
 	for _, ev := range events {
-		if key := string(ev.Kv.Key); wanted(key) {
-			f.pending.events[key] = ev
+		in := interest(string(ev.Kv.Key))
+		if in != unwanted {
+			f.pending.events = append(f.pending.events, ev)
 		}
+		most = max(most, in)
 	}
 	f.pending.revision = revision
+	f.pending.fold()
+	f.waiting.Set(float64(len(f.pending.events)))
+	switch {
+	case most == urgent:
+		signal(f.news)
+	case most == patient && !f.late:
+		f.late = true
+		time.AfterFunc(patience, f.tellLate)
+	}
+}
+
+// tellLate tells of news that was not urgent.
+func (f *feed) tellLate() {
+	f.mu.Lock()
+	f.late = false
 	news := len(f.pending.events) > 0
 	f.mu.Unlock()
 	if news {
@@ -80,170 +107,26 @@ func (f *feed) putEvents(events []*clientv3.Event, revision int64, wanted func(s
 	}
 }
 
-// follow loads everything, watches from the next revision, and begins again
-// where it has to, until ctx ends.
-func (e *Engine) follow(ctx context.Context, feed *feed) {
-	reason := "start"
-	for failures := 0; ctx.Err() == nil; {
-		kvs, revision, err := e.load(ctx, feed)
-		if err != nil {
-			failures++
-			if ctx.Err() == nil {
-				e.log.Warn("loading from etcd, will retry", "err", err)
-			}
-			sleep(ctx, min(100*time.Millisecond<<min(failures, 5), 2*time.Second))
+// foldFrom is how many events wait before those are looked for that a newer one
+// of the same key has made pointless.
+const foldFrom = 250
+
+// fold leaves the newest event of each key, once there are twice as many as it
+// left the last time.
+func (n *news) fold() {
+	if len(n.events) < max(foldFrom, 2*n.folded) {
+		return
+	}
+	seen := make(map[string]struct{}, len(n.events))
+	newest := len(n.events)
+	for i, ev := range slices.Backward(n.events) {
+		if _, pointless := seen[string(ev.Kv.Key)]; pointless {
 			continue
 		}
-		failures = 0
-		e.metrics.resyncs.WithLabelValues(reason).Inc()
-		feed.putLoad(kvs, revision)
-		reason = e.watch(ctx, feed, revision)
-		if ctx.Err() == nil {
-			e.log.Info("loading everything again", "reason", reason)
-		}
+		seen[string(ev.Kv.Key)] = struct{}{}
+		newest--
+		n.events[newest] = n.events[i]
 	}
-}
-
-// load reads all prefixes at one revision, page by page.
-func (e *Engine) load(ctx context.Context, feed *feed) (kvs []*mvccpb.KeyValue, revision int64, err error) {
-	select {
-	case <-feed.reloads: // this is it
-	default:
-	}
-	for _, prefix := range e.store.prefixes {
-		key, end := prefix, clientv3.GetPrefixRangeEnd(prefix)
-		for {
-			resp, err := e.page(ctx, key, end, revision)
-			if err != nil {
-				return nil, 0, fmt.Errorf("reading %s: %w", prefix, err)
-			}
-			if revision == 0 {
-				revision = resp.Header.Revision
-			}
-			for _, kv := range resp.Kvs {
-				if e.store.wants(string(kv.Key)) {
-					kvs = append(kvs, kv)
-				}
-			}
-			if !resp.More {
-				break
-			}
-			key = string(resp.Kvs[len(resp.Kvs)-1].Key) + "\x00"
-		}
-	}
-	return kvs, revision, nil
-}
-
-func (e *Engine) page(ctx context.Context, key, end string, revision int64) (*clientv3.GetResponse, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	opts := []clientv3.OpOption{clientv3.WithRange(end), clientv3.WithLimit(pageSize)}
-	if revision != 0 {
-		opts = append(opts, clientv3.WithRev(revision))
-	}
-	return e.cfg.Client.Get(ctx, key, opts...)
-}
-
-// watch feeds events after revision until a full load is needed, and returns
-// why. A watch that merely breaks goes on where it was.
-func (e *Engine) watch(ctx context.Context, feed *feed, revision int64) (reason string) {
-	for ctx.Err() == nil {
-		next, reason := e.watchOnce(ctx, feed, revision)
-		if reason != "" {
-			return reason
-		}
-		if next == revision {
-			sleep(ctx, 100*time.Millisecond)
-		}
-		revision = next
-		e.metrics.watchBreaks.Inc()
-	}
-	return "stop"
-}
-
-// watchOnce runs one watch from after revision. It returns up to which
-// revision everything has been fed, and why only a load can help, if so.
-func (e *Engine) watchOnce(ctx context.Context, feed *feed, revision int64) (int64, string) {
-	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
-	defer cancel()
-	responses := e.openWatch(ctx, cancel, revision+1)
-	silence := time.NewTimer(e.cfg.SilenceTimeout)
-	defer silence.Stop()
-	asked := false
-	for {
-		select {
-		case reason := <-feed.reloads:
-			return revision, reason
-		case <-silence.C:
-			if asked {
-				return revision, "silent"
-			}
-			asked = true
-			e.askProgress(ctx)
-			silence.Reset(e.cfg.SilenceTimeout)
-		case resp, ok := <-responses:
-			if !ok || resp.Err() != nil {
-				return revision, e.broken(ctx, resp)
-			}
-			asked = false
-			silence.Reset(e.cfg.SilenceTimeout)
-			e.noteMember(resp)
-			revision = e.feedResponse(feed, resp, revision)
-		}
-	}
-}
-
-// openWatch opens the watch, or cancels it if etcd does not answer in time:
-// the client would wait for ever.
-func (e *Engine) openWatch(ctx context.Context, cancel func(), from int64) clientv3.WatchChan {
-	late := time.AfterFunc(e.cfg.SilenceTimeout, cancel)
-	defer late.Stop()
-	begin, end := e.store.span()
-	return e.cfg.Client.Watch(ctx, begin, clientv3.WithRange(end), clientv3.WithRev(from), clientv3.WithProgressNotify())
-}
-
-// askProgress asks the watch for a sign of life. If it can not even be asked,
-// its silence tells.
-func (e *Engine) askProgress(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, e.cfg.SilenceTimeout)
-	defer cancel()
-	if err := e.cfg.Client.RequestProgress(ctx); err != nil {
-		e.log.Debug("asking the watch for progress", "err", err)
-	}
-}
-
-// noteMember counts a watch that its client moved to another member by itself,
-// because the one before died or was cut off.
-func (e *Engine) noteMember(resp clientv3.WatchResponse) {
-	if e.member != 0 && e.member != resp.Header.MemberId {
-		e.metrics.watchBreaks.Inc()
-		e.log.Info("watch goes on at another member of etcd")
-	}
-	e.member = resp.Header.MemberId
-}
-
-// broken decides what follows a watch's end: going on, or a load.
-func (e *Engine) broken(ctx context.Context, resp clientv3.WatchResponse) string {
-	if resp.CompactRevision != 0 {
-		return "compacted"
-	}
-	if ctx.Err() == nil {
-		e.log.Warn("watch broke, going on where it was", "err", resp.Err())
-	}
-	return ""
-}
-
-// feedResponse hands on a response's events. The header's revision says
-// nothing of events that are still to come, so the newest event's counts; a
-// progress notification, which has none, only moves where a new watch begins.
-func (e *Engine) feedResponse(feed *feed, resp clientv3.WatchResponse, revision int64) int64 {
-	if resp.IsProgressNotify() {
-		return max(revision, resp.Header.Revision)
-	}
-	if len(resp.Events) == 0 {
-		return revision
-	}
-	revision = resp.Events[len(resp.Events)-1].Kv.ModRevision
-	feed.putEvents(resp.Events, revision, e.store.wants)
-	return revision
+	n.events = slices.Clone(n.events[newest:]) // frees what the others held
+	n.folded = len(n.events)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -246,6 +247,46 @@ func TestARefusedGroupTakesNoOtherAlong(t *testing.T) {
 	}
 	if a, b := value(t, client, state.AllocationKey("a")), value(t, client, state.AllocationKey("b")); failed != 1 || a != "1" || b != "1" {
 		t.Errorf("%d groups of 3 failed, a = %q, b = %q; want the leased one to fail alone", failed, a, b)
+	}
+}
+
+// A reactor that goes by what changed is told again of what its refused group
+// was about, a while later; what changes meanwhile does not wait for that.
+func TestWhatIsRefusedIsToldAgain(t *testing.T) {
+	t.Parallel()
+	client := fixtures.Etcd(t)
+	schema := state.NewSchema()
+	leaders := state.Register(schema, state.LeaderPattern, state.Text)
+	state.Register(schema, state.AllocationPattern, state.Integer)
+	told, refused, ready := make(chan []string, 100), make(chan error, 1), false
+	run(t, state.EngineConfig{Client: client, Schema: schema, Reactor: reactor(func(context.Context, state.Tick) (groups []state.Group, _ error) {
+		changed := slices.Concat(slices.Collect(leaders.Changed())...)
+		if told <- changed; !slices.Contains(changed, "a") {
+			return nil, nil
+		}
+		mends := ready
+		ready = true
+		return []state.Group{{Name: "about a", Done: func(err error) { refused <- err }, Apply: func(tx *state.Tx) error {
+			tx.Put(state.AllocationKey("a"), []byte("1"))
+			if !mends {
+				return errReactor
+			}
+			return nil
+		}}}, nil
+	})})
+	next(t, told) // of the first picture
+	put(t, client, state.LeaderKey("a"), "n1")
+	if err := next(t, refused); !errors.Is(err, errReactor) {
+		t.Errorf("refused with %v", err)
+	}
+	put(t, client, state.LeaderKey("b"), "n1")
+	for _, want := range []string{"a", "b", "a"} {
+		if got := next(t, told); !slices.Equal(got, []string{want}) {
+			t.Errorf("told of %q, want %s", got, want)
+		}
+	}
+	if err := next(t, refused); err != nil || value(t, client, state.AllocationKey("a")) != "1" {
+		t.Errorf("the second time: %v", err)
 	}
 }
 

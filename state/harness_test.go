@@ -177,7 +177,7 @@ func metric(t *testing.T, r *prometheus.Registry, name, label string) float64 {
 		for _, m := range f.GetMetric() {
 			for _, l := range m.GetLabel() {
 				if label == "" && l.GetName() == "engine" || label != "" && l.GetValue() == label {
-					sum += m.GetCounter().GetValue()
+					sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
 				}
 			}
 		}
@@ -194,6 +194,18 @@ func eventually(t *testing.T, what string, cond func() bool) {
 			t.Fatalf("still waiting until %s", what)
 		}
 		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// next receives what comes, if it comes soon.
+func next[T any](t *testing.T, c <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(10 * time.Second):
+		t.Fatal("nothing comes")
+		panic("unreachable")
 	}
 }
 

@@ -19,6 +19,41 @@ type Instance struct {
 	Context    json.RawMessage `json:"context,omitempty"`
 	// Operation is the last one; there is never more than one at a time.
 	Operation Operation `json:"operation"`
+	// History are the operations before it that are still answered for, the
+	// oldest first.
+	History []Operation `json:"history,omitempty"`
+}
+
+// MaxHistory bounds Instance.History.
+const MaxHistory = 50
+
+// Begin makes op the instance's operation and keeps the one before it in
+// History, without its plan. One that op cuts short has failed.
+func (in *Instance) Begin(op Operation) {
+	before := in.Operation
+	if before.Running() {
+		before.State, before.Updated = Failed, op.Started
+		before.Description = "ended by the operation " + string(op.Type)
+	}
+	before.Plan, before.Done, before.Change = nil, 0, nil
+	if before.ID != "" {
+		in.History = append(in.History, before)
+	}
+	in.History = in.History[max(0, len(in.History)-MaxHistory):]
+	in.Operation = op
+}
+
+// Find returns the operation of that id, the present one or one of History.
+func (in *Instance) Find(id string) (Operation, bool) {
+	if in.Operation.ID == id {
+		return in.Operation, true
+	}
+	for _, op := range in.History {
+		if op.ID == id {
+			return op, true
+		}
+	}
+	return Operation{}, false
 }
 
 // OperationType is what an operation does to its instance.
@@ -28,6 +63,9 @@ type OperationType string
 const (
 	Provision   OperationType = "provision"
 	Deprovision OperationType = "deprovision"
+	Update      OperationType = "update"
+	// Recreate makes an instance anew whose data is lost.
+	Recreate OperationType = "recreate"
 )
 
 // OperationState is where an operation stands, in the words of the OSB API.
@@ -49,13 +87,25 @@ type Operation struct {
 	State OperationState `json:"state"`
 	// Step is the name of the step that is being done.
 	Step string `json:"step"`
+	// Plan is what the operation does beside its named steps, in order; the
+	// first Done of its steps are over. StepSince is when the present one began.
+	Plan      []Step    `json:"plan,omitempty"`
+	Done      int       `json:"done,omitempty"`
+	StepSince time.Time `json:"step_since,omitzero"`
+	// Change is what an update is to end in.
+	Change *Change `json:"change,omitempty"`
 	// Description tells the platform's user how far it is, or why it failed.
 	Description string `json:"description"`
 	// Failure is why the operation fails. It is set as soon as that is decided,
 	// while what the operation made is still being taken back.
-	Failure string    `json:"failure,omitempty"`
-	Started time.Time `json:"started"`
-	Updated time.Time `json:"updated"`
+	Failure string `json:"failure,omitempty"`
+	// InstanceUsable and UpdateRepeatable tell, after a failure, whether the
+	// instance still serves and whether the same update may be asked for again.
+	// nil: nothing is said.
+	InstanceUsable   *bool     `json:"instance_usable,omitempty"`
+	UpdateRepeatable *bool     `json:"update_repeatable,omitempty"`
+	Started          time.Time `json:"started"`
+	Updated          time.Time `json:"updated"`
 }
 
 // Running reports whether the operation has not ended.
@@ -69,7 +119,14 @@ const (
 	BindingCreating BindingState = "creating"
 	BindingReady    BindingState = "ready"
 	BindingDeleting BindingState = "deleting"
+	// BindingExpiring: its time is over, its login is being ended.
+	BindingExpiring BindingState = "expiring"
+	// BindingExpired: the login is gone, the record waits to be deleted.
+	BindingExpired BindingState = "expired"
 )
+
+// AtRest reports whether nothing is to be done about a binding in this state.
+func (s BindingState) AtRest() bool { return s == BindingReady || s == BindingExpired }
 
 // Binding is one application's own login to an instance.
 type Binding struct {
@@ -87,4 +144,13 @@ type Binding struct {
 	Sealed  []byte       `json:"sealed"`
 	State   BindingState `json:"state"`
 	Created time.Time    `json:"created"`
+	// Predecessor is the binding that this one was made to replace.
+	Predecessor string `json:"predecessor,omitempty"`
+	// ReadOnly says that the login can only read.
+	ReadOnly bool `json:"read_only,omitempty"`
+	// Expires is when the login ends by itself; zero: never.
+	Expires time.Time `json:"expires,omitzero"`
 }
+
+// Expired reports whether the binding's time was over at now.
+func (b Binding) Expired(now time.Time) bool { return !b.Expires.IsZero() && !now.Before(b.Expires) }

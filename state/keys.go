@@ -22,8 +22,11 @@ const (
 	UnboundPattern    = "/routing/unbound/{port}/{router}"
 	InstancePattern   = "/serviceinstance/{id}"
 	BindingPattern    = "/serviceinstance/{id}/bindings/{binding}"
+	FencePattern      = "/serviceinstance/{id}/fence"
+	PlanCountPattern  = "/plans/{plan}/instances"
 	RouterPattern     = "/state/instances/{router}"
 	BackendPattern    = "/registry/nodes/{backend}"
+	DrainPattern      = "/registry/drains/{backend}"
 	// CordonPattern is of the switches of whole backends.
 	CordonPattern     = "/state/backends/{backend}"
 	NodeStatusPattern = "/registry/instances/{node}"
@@ -126,6 +129,12 @@ func InstanceKey(id string) string { return fill(InstancePattern, id) }
 // BindingKey holds one binding of an instance: a Binding.
 func BindingKey(id, binding string) string { return fill(BindingPattern, id, binding) }
 
+// FenceKey holds the last fence of an instance's node: a Fence.
+func FenceKey(id string) string { return fill(FencePattern, id) }
+
+// PlanCountKey holds how many instances a plan has, decimal.
+func PlanCountKey(plan string) string { return fill(PlanCountPattern, plan) }
+
 // RouterKey registers a running router. Leased.
 func RouterKey(ip string, pid int) string {
 	return "/state/instances/" + ip + "@-@" + strconv.Itoa(pid)
@@ -133,6 +142,9 @@ func RouterKey(ip string, pid int) string {
 
 // BackendKey registers a host that runs nodes: a Backend. Leased.
 func BackendKey(backend string) string { return fill(BackendPattern, backend) }
+
+// DrainKey holds how far the emptying of a backend is: a Drain.
+func DrainKey(backend string) string { return fill(DrainPattern, backend) }
 
 // CordonKey is the switch of a backend: Disabled means no new nodes and no reads
 // there.

@@ -35,21 +35,17 @@ func (e *Engine) Run(ctx context.Context) error {
 
 // loop is the engine: picture, Tick, commit.
 func (e *Engine) loop(ctx context.Context, running *sync.WaitGroup) error {
-	feed := newFeed()
+	feed := newFeed(e.metrics.waiting)
 	running.Go(func() { e.follow(ctx, feed) })
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
-		news, pause := feed.news, e.pause()
-		if rest := e.rest(); rest > 0 {
-			news, pause = nil, min(pause, rest)
-		}
-		timer.Reset(pause)
+		timer.Reset(e.pause())
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-news:
-			e.absorb(feed)
+		case <-feed.news:
+			e.news = true
 		case lease := <-e.leases:
 			e.lease, e.tickDue, e.nextTick = lease, true, time.Now()
 		case <-e.wake:
@@ -58,6 +54,9 @@ func (e *Engine) loop(ctx context.Context, running *sync.WaitGroup) error {
 		case c := <-e.commits:
 			e.settle(c)
 		case <-timer.C:
+		}
+		if e.news && e.rest() <= 0 {
+			e.absorb(feed)
 		}
 		if err := e.step(ctx, feed, running); err != nil {
 			return err
@@ -83,6 +82,9 @@ func (e *Engine) rest() time.Duration {
 
 // pause is how long the loop may sleep when nothing comes in.
 func (e *Engine) pause() time.Duration {
+	if e.news {
+		return e.rest()
+	}
 	switch {
 	case e.inflight != nil || e.store.revision == 0:
 		return time.Hour
@@ -93,6 +95,9 @@ func (e *Engine) pause() time.Duration {
 	for _, p := range e.work {
 		wait = min(wait, time.Until(p.hold))
 	}
+	if !e.retry.IsZero() {
+		wait = min(wait, time.Until(e.retry))
+	}
 	if e.mayTick() {
 		wait = min(wait, time.Until(e.nextTick))
 	}
@@ -101,7 +106,7 @@ func (e *Engine) pause() time.Duration {
 
 // absorb takes the feed's news into the picture.
 func (e *Engine) absorb(feed *feed) {
-	e.nextLook = time.Now().Add(lookInterval)
+	e.news, e.nextLook = false, time.Now().Add(lookInterval)
 	news := feed.take()
 	e.mu.Lock()
 	if news.full {
@@ -121,8 +126,8 @@ func (e *Engine) absorb(feed *feed) {
 	}
 	if changed {
 		e.tickDue = true
-		e.wakeWaiters()
 	}
+	e.wakeWaiters()
 	e.land()
 }
 
@@ -141,6 +146,9 @@ func (e *Engine) step(ctx context.Context, feed *feed, running *sync.WaitGroup) 
 		return nil
 	}
 	e.takeQueue()
+	if !e.retry.IsZero() && time.Until(e.retry) <= 0 {
+		e.lookAgain()
+	}
 	if e.mayTick() && time.Until(e.nextTick) <= 0 {
 		if err := e.tick(ctx); err != nil {
 			return err
@@ -186,7 +194,7 @@ func (e *Engine) tick(ctx context.Context) error {
 		groups, err = nil, errors.Join(err, ErrObserver)
 	}
 	e.mu.Lock()
-	e.store.settle()
+	e.store.each(table.settle)
 	e.mu.Unlock()
 	e.metrics.ticks.Inc()
 	e.metrics.tickSeconds.Observe(time.Since(began).Seconds())

@@ -14,6 +14,7 @@ type metrics struct {
 	watchBreaks  prometheus.Counter
 	sessionsLost prometheus.Counter
 	undecodable  prometheus.Counter
+	waiting      prometheus.Gauge
 	revision     prometheus.Gauge
 }
 
@@ -38,6 +39,7 @@ func newMetrics(r prometheus.Registerer, name string) *metrics {
 		watchBreaks:  counter("watch_breaks_total", "Watches that broke and went on where they were."),
 		sessionsLost: counter("sessions_lost_total", "Sessions that etcd let expire."),
 		undecodable:  counter("undecodable_values_total", "Values that could not be read and were left out."),
+		waiting:      f.NewGauge(prometheus.GaugeOpts{Name: "pgpatron_engine_waiting_events", Help: "Events that the picture has not taken in yet."}),
 		revision:     f.NewGauge(prometheus.GaugeOpts{Name: "pgpatron_engine_revision", Help: "etcd revision of the picture."}),
 	}
 }

@@ -182,20 +182,29 @@ func (l *lookout) watch(t *testing.T, client *clientv3.Client) {
 	}()
 }
 
-// steer looks by an engine, whose reactor does as a router's does: it finds
-// where the leader is of each instance of which anything changed.
+// steer looks by an engine with a router's reactor.
 func (l *lookout) steer(t *testing.T, client *clientv3.Client, kind string) {
 	schema := state.NewSchema()
-	allocations := state.Register(schema, state.AllocationPattern, state.Integer)
-	leaders, members := patroni.Leaders(schema), patroni.Members(schema)
+	steer := steering(schema, l.saw)
 	cfg := state.EngineConfig{Client: client, Schema: schema, Observer: kind == observer}
 	if kind == router {
 		state.Register(schema, state.RouterPattern, state.Text)
 		state.Register(schema, state.UnboundPattern, state.Text)
 		cfg.SessionTTL = 10 * time.Second
 	}
-	cfg.Reactor = reactor(func(context.Context, state.Tick) ([]state.Group, error) {
+	cfg.Reactor = reactor(func(ctx context.Context, tick state.Tick) ([]state.Group, error) {
 		l.tick()
+		return steer(ctx, tick)
+	})
+	benchEngine(t, cfg)
+}
+
+// steering returns a reactor that does as a router's: it finds where the leader
+// is of each instance of which anything changed.
+func steering(schema *state.Schema, saw func(leader string)) reactor {
+	allocations := state.Register(schema, state.AllocationPattern, state.Integer)
+	leaders, members := patroni.Leaders(schema), patroni.Members(schema)
+	return func(context.Context, state.Tick) ([]state.Group, error) {
 		changed := map[string]struct{}{}
 		for params := range members.Changed() {
 			changed[params[0]] = struct{}{}
@@ -203,7 +212,7 @@ func (l *lookout) steer(t *testing.T, client *clientv3.Client, kind string) {
 		for params := range leaders.Changed() {
 			changed[params[0]] = struct{}{}
 			leader, _ := leaders.Get(params[0])
-			l.saw(leader.Value)
+			saw(leader.Value)
 		}
 		for id := range changed {
 			leader, _ := leaders.Get(id)
@@ -211,8 +220,7 @@ func (l *lookout) steer(t *testing.T, client *clientv3.Client, kind string) {
 			_, _ = members.Get(id, leader.Value)
 		}
 		return nil, nil
-	})
-	benchEngine(t, cfg)
+	}
 }
 
 // tick counts a Tick.

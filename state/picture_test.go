@@ -63,6 +63,7 @@ func TestEveryTickSeesOneRevision(t *testing.T) {
 	e := run(t, state.EngineConfig{Client: fixtures.EtcdClient(t, link.Addr()), Schema: harmed.schema, Reactor: harmed, Registerer: r})
 	for i := range 4 {
 		link.Cut()
+		put(t, client, state.LeaderKey("missed"), strconv.Itoa(i)) // older than what is compacted, whatever the others do
 		now := put(t, client, state.LeaderKey("mark"), strconv.Itoa(i))
 		if i > 1 {
 			if _, err := client.Compact(t.Context(), now); err != nil {

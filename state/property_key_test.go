@@ -15,6 +15,7 @@ import (
 
 	"github.com/pgpatron/pgpatron/fixtures"
 	"github.com/pgpatron/pgpatron/state"
+	"github.com/pgpatron/pgpatron/state/embedded"
 )
 
 // step is what one group does to one key.
@@ -120,7 +121,7 @@ func TestPropertyCover(t *testing.T) {
 			}
 		}
 		lived := false
-		w := newWorld(t, server, 1, func(int, int) (*state.Schema, state.Reactor) {
+		w := newWorld(t, oneMember(server), 1, func(int, int) (*state.Schema, state.Reactor) {
 			if lived { // finished: nothing more to do
 				other := state.NewSchema()
 				other.Watch("/routing/")
@@ -147,62 +148,80 @@ func TestPropertyCover(t *testing.T) {
 	})
 }
 
-// Finish: a reactor that ends with much pending, under faults. What Run does
-// not name is committed, once; what it names is not, unless it says unknown.
+// Finish: a reactor that ends with much pending. Under faults it commits all of
+// it. Cut short at the moment of one, what Run does not name is committed, once;
+// what it names is not, unless it says unknown.
 func TestPropertyFinishWithPending(t *testing.T) {
 	t.Parallel()
 	server := fixtures.EtcdServer(t)
 	property(t, func(rt *rapid.T) {
 		faults := script(rt, "cut", "eat", "hole", "hold", "delay")
-		groups := rapid.IntRange(1, 60).Draw(rt, "groups")
-		keys := rapid.IntRange(1, 40).Draw(rt, "keys")
-		stopAfter := rapid.IntRange(0, len(faults)*2).Draw(rt, "stop after")
-		w := newWorld(t, server, 1, func(int, int) (*state.Schema, state.Reactor) {
-			schema := state.NewSchema()
-			schema.Watch("/routing/")
-			return schema, idle
-		})
-		schema := state.NewSchema()
-		state.Register(schema, state.AllocationPattern, state.Integer)
-		ticked := false
-		e, err := state.NewEngine(state.EngineConfig{
-			Client: fixtures.EtcdClient(t, w.procs[0].link.Addr()), Schema: schema, Log: quiet, CommitTimeout: 200 * time.Millisecond,
-			Reactor: reactor(func(context.Context, state.Tick) ([]state.Group, error) {
-				ticked = true
-				var out []state.Group
-				for g := range groups {
-					amounts := map[string]int{}
-					for k := range keys {
-						amounts[fmt.Sprintf("%d-%d", g, k)] = 1
-					}
-					out = append(out, add(fmt.Sprintf("group-%d.", g), amounts))
-				}
-				return out, state.ErrFinished
-			})})
-		if err != nil {
-			t.Fatal(err)
+		groups := rapid.IntRange(20, 60).Draw(rt, "groups")
+		keys := rapid.IntRange(20, 40).Draw(rt, "keys")
+		cutAfter := rapid.IntRange(1, 10).Draw(rt, "cut after")
+		last := rapid.SampledFrom([]string{"cut", "eat", "hole", "hold"}).Draw(rt, "last")
+		if err := finish(t, server, faults, groups, keys, groups+1, ""); err != nil {
+			t.Errorf("Run, left alone: %v", err)
 		}
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		var running sync.WaitGroup
-		var ended error
-		running.Go(func() { ended = e.Run(ctx) })
-		if stopAfter < len(faults) {
-			w.play(faults[:stopAfter])
-			cancel()
-		} else {
-			w.play(faults)
-		}
-		running.Wait()
-		final := w.ints("/routing/allocation/")
-		if !ticked {
-			groups = 0
-		}
-		for g := range groups {
-			checkFinished(t, ended, g, keys, final)
+		if err := finish(t, server, nil, groups, keys, cutAfter, last); err == nil {
+			t.Errorf("Run, cut short after %d of %d groups, tells nothing", cutAfter, groups)
 		}
 		failed(t, rt, faults)
 	})
+}
+
+// finish runs a reactor that ends at once with groups of so many keys, under
+// faults, and when so many of them are committed, brings the last fault and ends
+// its ctx. It returns Run's error, compared with what became of the groups.
+func finish(t *testing.T, server *embedded.Etcd, faults []trouble, groups, keys, cutAfter int, last string) error {
+	t.Helper()
+	w := newWorld(t, oneMember(server), 1, func(int, int) (*state.Schema, state.Reactor) {
+		schema := state.NewSchema()
+		schema.Watch("/routing/")
+		return schema, idle
+	})
+	defer w.end()
+	ctx, cut := context.WithCancel(t.Context())
+	defer cut()
+	committed := 0
+	count := func(err error) {
+		if err == nil {
+			committed++
+		}
+		if committed == cutAfter {
+			w.procs[0].harm(last)
+			cut()
+		}
+	}
+	schema := state.NewSchema()
+	state.Register(schema, state.AllocationPattern, state.Integer)
+	e, err := state.NewEngine(state.EngineConfig{
+		Client: fixtures.EtcdClient(t, w.procs[0].link.Addr()), Schema: schema, Log: quiet, CommitTimeout: 200 * time.Millisecond,
+		Reactor: reactor(func(context.Context, state.Tick) ([]state.Group, error) {
+			var out []state.Group
+			for g := range groups {
+				amounts := map[string]int{}
+				for k := range keys {
+					amounts[fmt.Sprintf("%d-%d", g, k)] = 1
+				}
+				group := add(fmt.Sprintf("group-%d.", g), amounts)
+				group.Done = count
+				out = append(out, group)
+			}
+			return out, state.ErrFinished
+		})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var running sync.WaitGroup
+	running.Go(func() { w.play(faults) })
+	ended := e.Run(ctx)
+	running.Wait()
+	final := w.ints("/routing/allocation/")
+	for g := range groups {
+		checkFinished(t, ended, g, keys, final)
+	}
+	return ended
 }
 
 // checkFinished compares what became of group g with what Run's error tells.

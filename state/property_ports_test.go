@@ -23,7 +23,7 @@ func TestPropertyPorts(t *testing.T) {
 	server := fixtures.EtcdServer(t)
 	property(t, func(rt *rapid.T) {
 		faults := append(script(rt, allTroubles...), script(rt, "crash", "eat")...)
-		w := newWorld(t, server, processes, func(int, int) (*state.Schema, state.Reactor) {
+		w := newWorld(t, oneMember(server), processes, func(int, int) (*state.Schema, state.Reactor) {
 			schema := state.NewSchema()
 			schema.Watch("/routing/")
 			return schema, idle
@@ -74,11 +74,11 @@ func checkPorts(t *testing.T, w *world, ports state.Ports, want int, holders *sy
 		if told, _ := holders.Load(port); told != id {
 			t.Errorf("port %d is %s's, %v was told so", port, id, told)
 		}
-		if holder := value(t, w.server.Client(), state.PortKey(port)); holder != id {
+		if holder := value(t, w.etcd.client, state.PortKey(port)); holder != id {
 			t.Errorf("port %d is %s's, its key says %q", port, id, holder)
 		}
 	}
-	next, err := strconv.Atoi(value(t, w.server.Client(), state.NextPortKey()))
+	next, err := strconv.Atoi(value(t, w.etcd.client, state.NextPortKey()))
 	if err != nil || next <= highest {
 		t.Errorf("nextport is %d (%v), the highest port %d", next, err, highest)
 	}

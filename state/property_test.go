@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -49,22 +50,39 @@ func script(rt *rapid.T, kinds ...string) []trouble {
 // allTroubles has twice what is worst: a commit whose answer is lost.
 var allTroubles = []string{"cut", "eat", "eat", "hole", "hold", "delay", "compact", "crash"}
 
+// ground is the etcd of a world: one member, or the three of a cluster.
+type ground struct {
+	client  *clientv3.Client
+	members []string
+	cluster *fixtures.EtcdCluster
+}
+
+func oneMember(server *embedded.Etcd) ground {
+	return ground{client: server.Client(), members: server.Endpoints()[:1]}
+}
+
+func threeMembers(cluster *fixtures.EtcdCluster) ground {
+	return ground{client: cluster.Client(), members: cluster.Endpoints(), cluster: cluster}
+}
+
 // world is an etcd, and processes with an engine each that a script torments.
 type world struct {
-	t      *testing.T
-	server *embedded.Etcd
-	procs  []*proc
-	ctx    context.Context
-	end    func()
+	t     *testing.T
+	etcd  ground
+	procs []*proc
+	ctx   context.Context
+	end   func()
 
 	// crashes is how many processes have died.
 	crashes atomic.Int64
 }
 
-// proc is a process: it runs an engine, and after a crash another.
+// proc is a process: it runs an engine, and after a crash another. It reaches
+// one member of etcd by a link, and the others directly.
 type proc struct {
-	world *world
-	link  *fixtures.Link
+	world     *world
+	link      *fixtures.Link
+	endpoints []string
 	// start makes what one life of the process needs.
 	start func(life int) (*state.Schema, state.Reactor)
 
@@ -74,17 +92,20 @@ type proc struct {
 	crash  context.CancelFunc
 }
 
-// newWorld empties the server and starts n processes on it.
-func newWorld(t *testing.T, server *embedded.Etcd, n int, start func(proc, life int) (*state.Schema, state.Reactor)) *world {
+// newWorld empties the etcd and starts n processes on it.
+func newWorld(t *testing.T, etcd ground, n int, start func(proc, life int) (*state.Schema, state.Reactor)) *world {
 	t.Helper()
-	if _, err := server.Client().Delete(t.Context(), "", clientv3.WithPrefix()); err != nil {
+	if _, err := etcd.client.Delete(t.Context(), "", clientv3.WithPrefix()); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	w := &world{t: t, server: server, ctx: ctx}
+	w := &world{t: t, etcd: etcd, ctx: ctx}
 	var running sync.WaitGroup
 	for i := range n {
-		p := &proc{world: w, link: fixtures.NewLink(t, server.Endpoints()[0]), start: func(life int) (*state.Schema, state.Reactor) { return start(i, life) }}
+		mine := i % len(etcd.members)
+		p := &proc{world: w, link: fixtures.NewLink(t, etcd.members[mine]), start: func(life int) (*state.Schema, state.Reactor) { return start(i, life) }}
+		p.endpoints = slices.Clone(etcd.members)
+		p.endpoints[mine] = p.link.Addr()
 		w.procs = append(w.procs, p)
 		running.Go(p.live)
 	}
@@ -97,7 +118,7 @@ func newWorld(t *testing.T, server *embedded.Etcd, n int, start func(proc, life 
 func (p *proc) live() {
 	for life := 0; p.world.ctx.Err() == nil; life++ {
 		schema, reactor := p.start(life)
-		client, err := state.Dial([]string{p.link.Addr()})
+		client, err := state.Dial(p.endpoints)
 		if err != nil {
 			p.world.t.Error(err)
 			return
@@ -133,25 +154,41 @@ func (p *proc) current() *state.Engine {
 func (w *world) play(faults []trouble) {
 	for _, tr := range faults {
 		p := w.procs[tr.whom%len(w.procs)]
+		p.harm(tr.kind)
 		switch tr.kind {
-		case "cut":
-			p.link.Cut()
-		case "eat":
-			p.link.EatReplies()
-		case "hole":
-			p.link.BlackHole()
-		case "hold":
-			p.link.Hold()
-		case "delay":
-			p.link.Delay(3 * time.Millisecond)
 		case "compact":
 			w.compact()
 		case "crash":
 			w.crash(p)
+		case "move":
+			// Right after a member came back there may be nobody to move it to.
+			_, _ = w.etcd.cluster.MoveLeader(w.ctx)
+		case "stop":
+			w.etcd.cluster.Stop(tr.whom % len(w.etcd.members))
 		}
 		time.Sleep(tr.lasts)
+		if tr.kind == "stop" {
+			w.etcd.cluster.Start(tr.whom % len(w.etcd.members))
+		}
 		p.link.Delay(0)
 		p.link.Heal()
+	}
+}
+
+// harm does to the process's link what the trouble's kind says, if it is of
+// that sort.
+func (p *proc) harm(kind string) {
+	switch kind {
+	case "cut":
+		p.link.Cut()
+	case "eat":
+		p.link.EatReplies()
+	case "hole":
+		p.link.BlackHole()
+	case "hold":
+		p.link.Hold()
+	case "delay":
+		p.link.Delay(3 * time.Millisecond)
 	}
 }
 
@@ -165,9 +202,9 @@ func (w *world) crash(p *proc) {
 }
 
 func (w *world) compact() {
-	now, err := w.server.Client().Get(w.ctx, "x")
+	now, err := w.etcd.client.Get(w.ctx, "x")
 	if err == nil {
-		_, err = w.server.Client().Compact(w.ctx, now.Header.Revision)
+		_, err = w.etcd.client.Compact(w.ctx, now.Header.Revision)
 	}
 	if err != nil && !errors.Is(err, rpctypes.ErrCompacted) {
 		w.t.Errorf("compacting: %v", err)
@@ -195,7 +232,7 @@ func (p *proc) do(g state.Group, unknown func()) error {
 
 // ints is the contents of the integer keys under a prefix.
 func (w *world) ints(prefix string) map[string]int {
-	resp, err := w.server.Client().Get(w.t.Context(), prefix, clientv3.WithPrefix())
+	resp, err := w.etcd.client.Get(w.t.Context(), prefix, clientv3.WithPrefix())
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -274,9 +311,9 @@ func (l *ledger) Tick(_ context.Context, tick state.Tick) ([]state.Group, error)
 
 // books runs n processes with a ledger each under a script, and returns the
 // world at rest.
-func books(t *testing.T, server *embedded.Etcd, n int, faults []trouble, entry func() map[string]int, check func(func(string) int)) {
+func books(t *testing.T, etcd ground, n int, faults []trouble, entry func() map[string]int, check func(func(string) int)) {
 	told := make([]receipts, n)
-	w := newWorld(t, server, n, func(p, _ int) (*state.Schema, state.Reactor) {
+	w := newWorld(t, etcd, n, func(p, _ int) (*state.Schema, state.Reactor) {
 		schema := state.NewSchema()
 		l := &ledger{t: t, check: check, entry: entry, id: fmt.Sprint("made-", p), receipts: &told[p]}
 		l.accounts = state.Register(schema, state.AllocationPattern, state.Integer)
@@ -303,26 +340,39 @@ func books(t *testing.T, server *embedded.Etcd, n int, faults []trouble, entry f
 // Tick, and each transfer told as made was made once.
 func TestPropertyBank(t *testing.T) {
 	t.Parallel()
-	server := fixtures.EtcdServer(t)
+	etcd := oneMember(fixtures.EtcdServer(t))
+	property(t, func(rt *rapid.T) { bank(t, rt, etcd, 10, script(rt, allTroubles...)) })
+}
+
+// The same on three members, while their leadership moves and they come and go.
+func TestPropertyBankOnThreeMembers(t *testing.T) {
+	t.Parallel()
+	etcd := threeMembers(fixtures.NewEtcdCluster(t))
 	property(t, func(rt *rapid.T) {
-		faults := script(rt, allTroubles...)
-		books(t, server, 10, faults, func() map[string]int {
-			amount, from, to := 1+rand.N(100), rand.N(25), rand.N(24)
-			if to >= from {
-				to++
-			}
-			return map[string]int{fmt.Sprint("account-", from): -amount, fmt.Sprint("account-", to): amount}
-		}, func(value func(string) int) {
-			sum := 0
-			for i := range 25 {
-				sum += value(fmt.Sprint("account-", i))
-			}
-			if sum != 0 {
-				t.Errorf("the bank holds %d, want 0", sum)
-			}
-		})
-		failed(t, rt, faults)
+		faults := script(rt, "move", "move", "cut", "eat", "compact", "crash")
+		stop := trouble{"stop", rapid.IntRange(0, 2).Draw(rt, "stopped"), 300 * time.Millisecond}
+		faults = slices.Insert(faults, rapid.IntRange(0, len(faults)).Draw(rt, "when"), stop, trouble{kind: "move"})
+		bank(t, rt, etcd, 6, faults)
 	})
+}
+
+func bank(t *testing.T, rt *rapid.T, etcd ground, processes int, faults []trouble) {
+	books(t, etcd, processes, faults, func() map[string]int {
+		amount, from, to := 1+rand.N(100), rand.N(25), rand.N(24)
+		if to >= from {
+			to++
+		}
+		return map[string]int{fmt.Sprint("account-", from): -amount, fmt.Sprint("account-", to): amount}
+	}, func(value func(string) int) {
+		sum := 0
+		for i := range 25 {
+			sum += value(fmt.Sprint("account-", i))
+		}
+		if sum != 0 {
+			t.Errorf("the bank holds %d, want 0", sum)
+		}
+	})
+	failed(t, rt, faults)
 }
 
 // Sum matrix: each process adds to a cell, its row's sum, its column's and the
@@ -333,7 +383,7 @@ func TestPropertySumMatrix(t *testing.T) {
 	server := fixtures.EtcdServer(t)
 	property(t, func(rt *rapid.T) {
 		faults := script(rt, allTroubles...)
-		books(t, server, 5, faults, func() map[string]int {
+		books(t, oneMember(server), 5, faults, func() map[string]int {
 			r, c := rand.N(size), rand.N(size)
 			return map[string]int{fmt.Sprintf("%d-%d", r, c): 1, fmt.Sprint("row-", r): 1, fmt.Sprint("col-", c): 1, "total": 1}
 		}, func(value func(string) int) {
@@ -372,7 +422,7 @@ func TestPropertyRegister(t *testing.T) {
 	property(t, func(rt *rapid.T) {
 		faults := script(rt, allTroubles...)
 		tables := make([]atomic.Pointer[state.Table[int]], 4)
-		w := newWorld(t, server, len(tables), func(p, _ int) (*state.Schema, state.Reactor) {
+		w := newWorld(t, oneMember(server), len(tables), func(p, _ int) (*state.Schema, state.Reactor) {
 			schema := state.NewSchema()
 			tables[p].Store(state.Register(schema, state.AllocationPattern, state.Integer))
 			return schema, idle

@@ -17,18 +17,29 @@ type row[T any] struct {
 }
 
 func (r *row[T]) put(kv KV) error {
-	r.touch()
 	value, err := r.table.decode(kv.Value)
 	if err != nil {
+		r.touch()
 		r.unlist()
 		return fmt.Errorf("decoding the value of %s: %w", r.key, err)
 	}
-	r.entry = Entry[T]{
+	entry := Entry[T]{
 		Params: r.entry.Params, Value: value,
 		ModRevision: kv.ModRevision, CreateRevision: kv.CreateRevision, Lease: kv.Lease,
 	}
+	if !r.listed || r.isNews(entry) {
+		r.touch()
+	}
+	r.entry = entry
 	r.list()
 	return nil
+}
+
+// isNews reports whether the next Tick is to be told of what comes in the place
+// of a value that the table shows.
+func (r *row[T]) isNews(now Entry[T]) bool {
+	same := r.table.same
+	return same == nil || now.CreateRevision != r.entry.CreateRevision || now.Lease != r.entry.Lease || !same(r.entry.Value, now.Value)
 }
 
 func (r *row[T]) remove() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -151,8 +152,8 @@ func pauseLosers(losers []*pending) {
 	}
 }
 
-// refuse ends a group that can not be committed. A Tick's group is looked at
-// again soon: the reactor still wants what it wanted.
+// refuse ends a group that can not be committed. Of a Tick's group the reactor
+// still wants what it wanted: it will be told again.
 func (e *Engine) refuse(p *pending, err error) {
 	p.end(err)
 	if p.ctx != nil || errors.Is(err, ErrSkip) {
@@ -164,9 +165,25 @@ func (e *Engine) refuse(p *pending, err error) {
 	if errors.Is(err, ErrStopped) {
 		return
 	}
-	e.log.Warn("change refused, will look again", "group", p.group.Name, "err", err)
-	e.tickDue = true
-	e.nextTick = time.Now().Add(time.Second)
+	e.mu.Lock()
+	e.store.each(table.doubt)
+	e.mu.Unlock()
+	level := slog.LevelDebug // a reactor may want it at every Tick: one warning is enough
+	if e.retry.IsZero() {
+		level, e.retry = slog.LevelWarn, time.Now().Add(refusalPause)
+	}
+	e.log.Log(context.Background(), level, "change refused, will look again", "group", p.group.Name, "err", err)
+}
+
+// refusalPause is how long after a refusal the reactor is told again.
+const refusalPause = time.Second
+
+// lookAgain has the next Tick told again of what came to nothing.
+func (e *Engine) lookAgain() {
+	e.retry, e.tickDue = time.Time{}, true
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.store.each(table.retell)
 }
 
 // endPending waits for the commit that is under way, which the end of ctx

@@ -67,13 +67,38 @@ func disjoint(prefixes []string) []string {
 	return out
 }
 
-// wants reports whether the picture takes in a key under the watched prefixes.
-// An observer, in which no group can ask for it, leaves out what no table wants.
-func (s *store) wants(key string) bool {
-	if s.observer {
-		return slices.ContainsFunc(s.schema.tables, func(t table) bool { return t.matches(key) })
+// interest is what the picture has in a key.
+type interest int
+
+const (
+	// unwanted: the picture leaves the key out.
+	unwanted interest = iota
+	// patient: the picture takes it in, but nobody is waiting for it.
+	patient
+	// urgent: a Tick or a commit may be waiting for it.
+	urgent
+)
+
+// interest returns what the picture has in a key that the watch brings. An
+// observer, in which no group can ask for it, leaves out what no table wants.
+func (s *store) interest(key string) interest {
+	found := unwanted
+	if !s.observer && s.watches(key) {
+		found = patient
 	}
-	return s.watches(key)
+	for _, t := range s.schema.tables {
+		if !t.matches(key) {
+			continue
+		}
+		if !t.quiet() {
+			return urgent
+		}
+		found = patient
+	}
+	if found == patient && underAny(s.schema.watched, key) {
+		return urgent
+	}
+	return found
 }
 
 // watches reports whether key lies under a watched prefix.
@@ -141,10 +166,10 @@ func (s *store) remove(key string, revision int64) {
 }
 
 // apply takes in watch events; revision is that of the newest.
-func (s *store) apply(events map[string]*clientv3.Event, revision int64) {
-	for key, ev := range events {
+func (s *store) apply(events []*clientv3.Event, revision int64) {
+	for _, ev := range events {
 		if ev.Type == mvccpb.DELETE {
-			s.remove(key, ev.Kv.ModRevision)
+			s.remove(string(ev.Kv.Key), ev.Kv.ModRevision)
 		} else {
 			s.put(ev.Kv)
 		}
@@ -181,8 +206,9 @@ func (s *store) changed() bool {
 	return slices.ContainsFunc(s.schema.tables, table.changed)
 }
 
-func (s *store) settle() {
+// each calls what a Tick's begin or end asks of every table.
+func (s *store) each(do func(table)) {
 	for _, t := range s.schema.tables {
-		t.settle()
+		do(t)
 	}
 }

@@ -12,7 +12,9 @@ import (
 // Schema names the keys that an engine keeps a picture of, and how their
 // values are read. Fill it with Register, then give it to one engine.
 type Schema struct {
-	tables   []table
+	tables []table
+	// watched are the prefixes without a table, prefixes those and the tables'.
+	watched  []string
 	prefixes []string
 }
 
@@ -21,14 +23,20 @@ func NewSchema() *Schema { return &Schema{} }
 
 // Watch adds a prefix without a table: its keys can be read and written by
 // groups.
-func (s *Schema) Watch(prefix string) { s.prefixes = append(s.prefixes, prefix) }
+func (s *Schema) Watch(prefix string) {
+	s.watched = append(s.watched, prefix)
+	s.prefixes = append(s.prefixes, prefix)
+}
 
 // table is what the engine needs of a Table of any type.
 type table interface {
 	matches(key string) bool
+	quiet() bool
 	place(key string) place
-	settle()
 	changed() bool
+	settle()
+	doubt()
+	retell()
 }
 
 // Entry is one key of a table with its decoded value.
@@ -48,11 +56,15 @@ type Entry[T any] struct {
 type Table[T any] struct {
 	pattern []string
 	decode  func([]byte) (T, error)
-	rows    map[string]*row[T]
+	// same is of a quiet table: which values are no news.
+	same func(before, now T) bool
+	rows map[string]*row[T]
 	// groups holds the rows under one first parameter, for patterns with more
 	// than one.
-	groups  map[string][]*row[T]
-	touched []*row[T]
+	groups map[string][]*row[T]
+	// touched is what the next Tick is told of, told what the last one was, and
+	// again what that one is to be told of again.
+	touched, told, again []*row[T]
 }
 
 // Register adds a table of all keys that match pattern, such as
@@ -70,6 +82,15 @@ func Register[T any](s *Schema, pattern string, decode func([]byte) (T, error)) 
 	s.tables = append(s.tables, t)
 	prefix, _, _ := strings.Cut(pattern, "{")
 	s.prefixes = append(s.prefixes, prefix)
+	return t
+}
+
+// Quiet says of a table that its keys are written often and seldom say anything
+// new. No Tick comes for a value that is the same as the one before, and Changed
+// leaves it out, though the table shows it; what comes in is taken in together,
+// some milliseconds late. Call it before the engine is made.
+func (t *Table[T]) Quiet(same func(before, now T) bool) *Table[T] {
+	t.same = same
 	return t
 }
 
@@ -127,7 +148,8 @@ func (t *Table[T]) Under(first string) iter.Seq[Entry[T]] {
 }
 
 // Changed ranges over the parameters of what was put or deleted since the last
-// Tick: after a load, of everything that the load changed.
+// Tick: after a load, of everything that the load changed. A second after a
+// Tick of which a group was refused, it ranges over what that Tick was told, too.
 func (t *Table[T]) Changed() iter.Seq[[]string] {
 	return func(yield func([]string) bool) {
 		for _, r := range t.touched {
@@ -172,6 +194,8 @@ func (t *Table[T]) matches(key string) bool {
 	return true
 }
 
+func (t *Table[T]) quiet() bool { return t.same != nil }
+
 // params returns the parameters of a key that matches.
 func (t *Table[T]) params(key string) []string {
 	var params []string
@@ -198,5 +222,19 @@ func (t *Table[T]) settle() {
 	for _, r := range t.touched {
 		r.touched = false
 	}
-	t.touched = nil
+	t.touched, t.told = nil, t.touched
+}
+
+// doubt remembers what the last Tick was told: nothing may have come of it.
+func (t *Table[T]) doubt() {
+	t.again = append(t.again, t.told...)
+	t.told = nil
+}
+
+// retell has the next Tick told again of what was doubted.
+func (t *Table[T]) retell() {
+	for _, r := range t.again {
+		r.touch()
+	}
+	t.again = nil
 }

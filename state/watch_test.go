@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -116,6 +118,69 @@ func TestCompactionPastAQuietPrefix(t *testing.T) {
 	awaitLeader(t, e, leaders, "n1")
 	if n := metric(t, r, "resyncs_total", "compacted"); n == 0 {
 		t.Error("no load was counted")
+	}
+}
+
+// A watch that etcd ends, because it has no leader, goes on where progress had
+// brought it: what was compacted before that is not missed.
+func TestProgressMovesWhereAWatchGoesOn(t *testing.T) {
+	t.Parallel()
+	cluster := fixtures.NewEtcdCluster(t)
+	direct := cluster.Client()
+	e, leaders, r := follower(t, fixtures.EtcdClient(t, cluster.Endpoint(0)))
+	put(t, direct, state.LeaderKey("a"), "n1")
+	awaitLeader(t, e, leaders, "n1")
+	var last int64
+	for i := range 100 {
+		last = put(t, direct, "/others", strconv.Itoa(i))
+	}
+	time.Sleep(time.Second) // progress is asked for after 300 ms
+	if _, err := direct.Compact(t.Context(), last); err != nil {
+		t.Fatal(err)
+	}
+	var stopping sync.WaitGroup
+	stopping.Go(func() { cluster.Stop(1) })
+	stopping.Go(func() { cluster.Stop(2) })
+	stopping.Wait()
+	eventually(t, "the watch has broken", func() bool { return metric(t, r, "watch_breaks_total", "") > 0 })
+	cluster.Start(1)
+	eventually(t, "etcd can be written to", func() bool {
+		_, err := direct.Put(soon(t), state.LeaderKey("a"), "n2")
+		return err == nil
+	})
+	awaitLeader(t, e, leaders, "n2")
+	if n := metric(t, r, "resyncs_total", "compacted"); n != 0 {
+		t.Errorf("%v loads although progress had passed the compaction", n)
+	}
+}
+
+// A group that has lost runs again when the picture holds what it lost to, not
+// over and over before that.
+func TestWhoLostWaitsForThePicture(t *testing.T) {
+	t.Parallel()
+	server := fixtures.EtcdServer(t)
+	var gate sync.RWMutex
+	e := writer(t, fixtures.EtcdLateWatch(t, server.Endpoints()[0], func() { gate.RLock(); gate.RUnlock() }))
+	if err := e.Do(soon(t), increment("n")); err != nil {
+		t.Fatal(err)
+	}
+	gate.Lock()
+	put(t, server.Client(), state.AllocationKey("n"), "10")
+	var runs atomic.Int32
+	g := increment("n")
+	apply := g.Apply
+	g.Apply = func(tx *state.Tx) error { runs.Add(1); return apply(tx) }
+	outcome := make(chan error, 1)
+	go func() { outcome <- e.Do(soon(t), g) }()
+	eventually(t, "the group has run", func() bool { return runs.Load() > 0 })
+	time.Sleep(200 * time.Millisecond)
+	early := runs.Load()
+	gate.Unlock()
+	if err := next(t, outcome); err != nil || early != 1 || runs.Load() != 2 {
+		t.Errorf("the group ran %d times before and %d times in all (%v), want 1 and 2", early, runs.Load(), err)
+	}
+	if got := value(t, server.Client(), state.AllocationKey("n")); got != "11" {
+		t.Errorf("n = %s, want 11", got)
 	}
 }
 

@@ -66,7 +66,7 @@ func runNode(ctx context.Context, node patroni.NodeConfig, log *slog.Logger) err
 	n := patroni.Node{
 		Config:  node,
 		Etcd:    etcd,
-		Command: []string{"patroni"},
+		Command: []string{"prompt-patroni"},
 		Paths: patroni.Paths{
 			Run:           "/run/patroni",
 			Data:          patroni.VolumePath + "/data",

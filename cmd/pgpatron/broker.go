@@ -3,9 +3,11 @@ package main
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -37,10 +39,17 @@ func addBroker(s *settings, cfg *broker.Config) {
 	add(s, "password", &cfg.Password, "", "the platform's password; better in the environment than here", secret)
 	add(s, "previous-username", &cfg.PreviousUsername, "", "a username that is let in, too, while the platform changes to the other", text)
 	add(s, "previous-password", &cfg.PreviousPassword, "", "the password that goes with it", secret)
+	add(s, "admin-username", &cfg.AdminUsername, "", "the operators' username at /admin; none: no operator's API", text)
+	add(s, "admin-password", &cfg.AdminPassword, "", "the operators' password; better in the environment than here", secret)
 	add(s, "ports", &cfg.Ports, "30000-30999", "public ports, FIRST-LAST", state.ParsePorts)
 	add(s, "image", &cfg.Image, defaultImage(), "container image of new nodes", text)
-	add(s, "plans", &cfg.Plans, "", "plans as a YAML list; default: single, cluster, ha", plans)
+	add(s, "service", &cfg.Service, "", "how the service shows itself in marketplaces, as a YAML map", strictYAML[broker.Service])
+	add(s, "plans", &cfg.Plans, "", "plans as a YAML list; default: single, cluster, ha", strictYAML[[]broker.Plan])
 	add(s, "provision-timeout", &cfg.ProvisionTimeout, "10m", "how long an instance may take to become usable", duration)
+	add(s, "update-timeout", &cfg.UpdateTimeout, "30m", "how long a step of an update may take that copies an instance's data or makes a container anew", duration)
+	add(s, "postgres-major", &cfg.PostgresMajor, fmt.Sprint(patroni.PostgresMajor), "major version of PostgreSQL in the image", strconv.Atoi)
+	add(s, "min-binding-lifetime", &cfg.MinBindingLifetime, "1m", "the shortest lifetime that a binding may be given", duration)
+	add(s, "max-binding-lifetime", &cfg.MaxBindingLifetime, "87600h", "the longest lifetime that a binding may be given", duration)
 	add(s, "hostname", &cfg.Hostname, hostname(), "the name of this host", text)
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -36,6 +37,7 @@ type dev struct {
 	etcdListen    string
 	metricsListen string
 	dockerHost    string
+	backends      int
 	broker        broker.Config
 	registrar     registrar.Config
 	router        router.Config
@@ -54,6 +56,7 @@ func devCommand() *cobra.Command {
 		add(s, "router-host", &d.broker.RouterHost, "127.0.0.1", "address at which instances are reached", text)
 		add(s, "metrics-listen", &d.metricsListen, "127.0.0.1:8890", "host:port of the router's /healthz and /metrics", hostPort)
 		add(s, "host-ports", &d.registrar.Ports, "20000-29999", "host ports that nodes are published at, FIRST-LAST", state.ParsePorts)
+		add(s, "backends", &d.backends, "1", "how many backends to play, each with a registrar and a zone of its own", count)
 		add(s, "docker-host", &d.dockerHost, "", "where the Docker Engine listens; default: as Docker's own tools find it", text)
 		add(s, "hold", &d.router.Hold, "30s", "how long a connection may wait for a leader", duration)
 		addBroker(s, &d.broker)
@@ -96,6 +99,10 @@ func (d *dev) prepareDataDir() error {
 	}
 	if d.broker.Password == "" {
 		d.broker.Password, err = keptPassword(filepath.Join(d.dataDir, "password"))
+	}
+	if d.broker.AdminPassword == "" && err == nil {
+		d.broker.AdminUsername = cmp.Or(d.broker.AdminUsername, "admin")
+		d.broker.AdminPassword, err = keptPassword(filepath.Join(d.dataDir, "admin-password"))
 	}
 	return err
 }
@@ -164,7 +171,7 @@ func (d *dev) startEtcd(ctx context.Context, bridge netip.Addr) error {
 	return err
 }
 
-// runProcesses runs registrar, router and broker over the embedded etcd.
+// runProcesses runs registrars, router and broker over the embedded etcd.
 func (d *dev) runProcesses(ctx context.Context, bridge netip.Addr) error {
 	client := d.etcd.Client()
 	site, err := state.SiteID(ctx, client, uuid.NewString)
@@ -172,25 +179,24 @@ func (d *dev) runProcesses(ctx context.Context, bridge netip.Addr) error {
 		return err
 	}
 	metrics := prometheus.NewRegistry()
-	d.broker.Log, d.broker.Metrics, d.broker.ShareBackends = d.log.With("process", "broker"), metrics, true
-	d.registrar.Backend, d.registrar.Hostname, d.registrar.Site = bridge, d.broker.Hostname, site
-	d.registrar.DockerHost, d.registrar.Etcd = d.dockerHost, urls(d.etcd.Endpoints()[1:])
-	d.registrar.Log, d.registrar.Registerer = d.log.With("process", "registrar"), metrics
+	d.broker.Log, d.broker.Metrics, d.broker.ShareBackends = d.log.With("process", "broker"), metrics, d.backends == 1
 	if err := d.configureRouter(ctx, metrics); err != nil {
 		return err
 	}
 	b, errBroker := broker.New(d.broker, client)
-	reg, errRegistrar := registrar.New(d.registrar, client)
+	registrars, errRegistrar := d.newRegistrars(bridge, site, client, metrics)
 	r, errRouter := router.New(d.router, client)
 	if err := errors.Join(errBroker, errRegistrar, errRouter); err != nil {
 		return fmt.Errorf("configuration:\n%w", err)
 	}
 	tasks, ctx := errgroup.WithContext(ctx)
-	tasks.Go(func() error { return reg.Run(ctx) })
+	for _, reg := range registrars {
+		tasks.Go(func() error { return reg.Run(ctx) })
+	}
 	tasks.Go(func() error { return r.Run(ctx) })
 	tasks.Go(func() error { return b.Run(ctx) })
 	tasks.Go(func() error { return d.watchEtcd(ctx) })
-	tasks.Go(func() error { return d.announce(ctx, b) })
+	tasks.Go(func() error { return d.announce(ctx, b, registrars) })
 	return tasks.Wait()
 }
 
@@ -205,8 +211,11 @@ func (d *dev) watchEtcd(ctx context.Context) error {
 }
 
 // announce says when the site can be used, and how.
-func (d *dev) announce(ctx context.Context, b *broker.Broker) error {
+func (d *dev) announce(ctx context.Context, b *broker.Broker, registrars []*registrar.Registrar) error {
 	addr, err := b.Ready(ctx)
+	for _, r := range registrars {
+		err = errors.Join(err, r.Ready(ctx))
+	}
 	if err == nil {
 		err = b.AwaitBackend(ctx)
 	}

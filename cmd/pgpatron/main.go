@@ -46,6 +46,7 @@ func newRoot() *cobra.Command {
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
 	root.AddCommand(devCommand(), brokerCommand(), registrarCommand(), routerCommand())
+	root.AddCommand(operatorCommands()...)
 	return root
 }
 

@@ -14,7 +14,6 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"github.com/pgpatron/pgpatron/broker"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -48,6 +47,14 @@ func boolean(s string) (bool, error) {
 		return false, fmt.Errorf("want true or false, got %q", s)
 	}
 	return b, nil
+}
+
+func count(s string) (int, error) {
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 1 {
+		return 0, fmt.Errorf("want a number from 1, got %q", s)
+	}
+	return n, nil
 }
 
 func hostPort(s string) (string, error) {
@@ -92,13 +99,13 @@ func endpoints(s string) ([]string, error) {
 	return out, nil
 }
 
-// plans reads a YAML list of plans strictly.
-func plans(s string) ([]broker.Plan, error) {
+// strictYAML reads YAML into a T, in which unknown keys are mistakes.
+func strictYAML[T any](s string) (T, error) {
 	dec := yaml.NewDecoder(bytes.NewReader([]byte(s)))
 	dec.KnownFields(true)
-	var out []broker.Plan
+	var out T
 	if err := dec.Decode(&out); err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
+		return out, err
 	}
 	return out, nil
 }

@@ -24,9 +24,11 @@ func registrarCommand() *cobra.Command {
 		addEtcd(s, &etcd)
 		add(s, "etcd-for-nodes", &etcdForNodes, "", "etcd's addresses as the containers reach them; default: those of --etcd", endpoints)
 		add(s, "backend", &cfg.Backend, "", "address at which the rest of the site reaches this host", address)
+		add(s, "zone", &cfg.Zone, "", "what this host may fail together with, such as its rack or building", text)
 		add(s, "hostname", &cfg.Hostname, hostname(), "the name of this host", text)
 		add(s, "host-ports", &cfg.Ports, "20000-29999", "host ports that nodes are published at, FIRST-LAST", state.ParsePorts)
 		add(s, "docker-host", &cfg.DockerHost, "", "where the Docker Engine listens; default: as Docker's own tools find it", text)
+		add(s, "fence-after", &cfg.FenceAfter, "3s", "how long a leader may be silent before it is killed, so that another takes over", duration)
 		add(s, "listen", &listen, "127.0.0.1:8889", "host:port of /healthz and /metrics", hostPort)
 	}, func(ctx context.Context, log *slog.Logger, _ io.Writer) error {
 		if cfg.Backend == (netip.Addr{}) {

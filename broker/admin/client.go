@@ -1,0 +1,151 @@
+package admin
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/pgpatron/pgpatron/state"
+)
+
+// Client asks a broker's operator API. It is a Site that is somewhere else.
+type Client struct {
+	base  string
+	login state.Credentials
+	http  *http.Client
+}
+
+// NewClient returns a client of the broker at base, such as
+// http://127.0.0.1:8888.
+func NewClient(base string, login state.Credentials) (*Client, error) {
+	u, err := url.Parse(base)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return nil, fmt.Errorf("broker's address %q: want a URL like http://127.0.0.1:8888", base)
+	}
+	return &Client{base: strings.TrimSuffix(base, "/") + "/admin", login: login, http: &http.Client{Timeout: time.Minute}}, nil
+}
+
+var _ Site = (*Client)(nil)
+
+// Instances lists instances.
+func (c *Client) Instances(ctx context.Context, f Filter) ([]Instance, error) {
+	return ask[[]Instance](ctx, c, http.MethodGet, "/instances"+f.query(), nil)
+}
+
+// Instance returns one instance.
+func (c *Client) Instance(ctx context.Context, id string) (Instance, error) {
+	return ask[Instance](ctx, c, http.MethodGet, instancePath(id), nil)
+}
+
+// Change updates an instance, or with dryRun tells how it would.
+func (c *Client) Change(ctx context.Context, id string, change Change, dryRun bool) (Operation, error) {
+	return ask[Operation](ctx, c, http.MethodPatch, fmt.Sprintf("%s?dry_run=%t", instancePath(id), dryRun), change)
+}
+
+// Recreate makes an instance anew, without its data.
+func (c *Client) Recreate(ctx context.Context, id string) (Operation, error) {
+	return ask[Operation](ctx, c, http.MethodPost, instancePath(id)+"/recreate?lose_data=true", nil)
+}
+
+// Operations lists operations.
+func (c *Client) Operations(ctx context.Context, f Filter) ([]Operation, error) {
+	return ask[[]Operation](ctx, c, http.MethodGet, "/operations"+f.query(), nil)
+}
+
+// Resume has a failed operation tried again.
+func (c *Client) Resume(ctx context.Context, id string) (Operation, error) {
+	return ask[Operation](ctx, c, http.MethodPost, instancePath(id)+"/operation/resume", nil)
+}
+
+// Abandon ends an operation where it is.
+func (c *Client) Abandon(ctx context.Context, id string) (Operation, error) {
+	return ask[Operation](ctx, c, http.MethodPost, instancePath(id)+"/operation/abandon", nil)
+}
+
+// Backends lists backends.
+func (c *Client) Backends(ctx context.Context) ([]Backend, error) {
+	return ask[[]Backend](ctx, c, http.MethodGet, "/backends", nil)
+}
+
+// Backend returns one backend.
+func (c *Client) Backend(ctx context.Context, id string) (Backend, error) {
+	return ask[Backend](ctx, c, http.MethodGet, backendPath(id), nil)
+}
+
+// Cordon keeps new nodes away from a backend, or lets them come again.
+func (c *Client) Cordon(ctx context.Context, id string, cordoned bool) (Backend, error) {
+	method := http.MethodDelete
+	if cordoned {
+		method = http.MethodPut
+	}
+	return ask[Backend](ctx, c, method, backendPath(id)+"/cordon", nil)
+}
+
+// Drain moves a backend's nodes away.
+func (c *Client) Drain(ctx context.Context, id string) (Backend, error) {
+	return ask[Backend](ctx, c, http.MethodPost, backendPath(id)+"/drain", nil)
+}
+
+func instancePath(id string) string { return "/instances/" + url.PathEscape(id) }
+
+func backendPath(id string) string { return "/backends/" + url.PathEscape(id) }
+
+func (f Filter) query() string {
+	q := url.Values{}
+	for name, value := range map[string]string{"plan": f.Plan, "backend": f.Backend, "state": f.State} {
+		if value != "" {
+			q.Set(name, value)
+		}
+	}
+	if len(q) == 0 {
+		return ""
+	}
+	return "?" + q.Encode()
+}
+
+// ask sends a request and decodes the answer. An answer that says no is an
+// Error.
+func ask[T any](ctx context.Context, c *Client, method, path string, body any) (T, error) {
+	var out T
+	var payload io.Reader
+	if body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			return out, err
+		}
+		payload = bytes.NewReader(b)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, payload)
+	if err != nil {
+		return out, err
+	}
+	req.SetBasicAuth(c.login.Username, c.login.Password.Reveal())
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return out, fmt.Errorf("asking the broker: %w", err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode > 299 {
+		return out, refusal(resp)
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&out); err != nil {
+		return out, fmt.Errorf("reading the broker's answer: %w", err)
+	}
+	return out, nil
+}
+
+// refusal reads an answer that says no: this API's, or the platform API's where
+// the login is checked.
+func refusal(resp *http.Response) error {
+	var told struct{ Error, Description string }
+	// What is no JSON is told by its status alone.
+	_ = json.NewDecoder(io.LimitReader(resp.Body, maxBody)).Decode(&told)
+	return Errorf(resp.StatusCode, "%s", cmp.Or(told.Error, told.Description, resp.Status))
+}

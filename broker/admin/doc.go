@@ -1,0 +1,60 @@
+// Package admin is the operator's API of a broker: what there is, how it is,
+// and the switches by which an operator acts on it. It is JSON over HTTP under
+// /admin, with logins of its own, apart from the platform's.
+//
+// NewHandler serves it for a Site, which the broker is; Client asks it, for the
+// command line and for programs. No answer holds a secret.
+package admin
+
+import (
+	"context"
+	"encoding/json"
+)
+
+// Site is what the API shows and acts on. Its methods return an Error where the
+// operator is to be told more than that something failed.
+type Site interface {
+	// Instances returns the instances that the filter lets through, by id.
+	Instances(ctx context.Context, f Filter) ([]Instance, error)
+	// Instance returns one instance.
+	Instance(ctx context.Context, id string) (Instance, error)
+	// Change updates an instance as a platform's user would, with the same body.
+	// With dryRun it only returns the steps that it would take.
+	Change(ctx context.Context, id string, change Change, dryRun bool) (Operation, error)
+	// Recreate makes new, empty nodes for an instance whose data is lost, with
+	// the same port, database and logins.
+	Recreate(ctx context.Context, id string) (Operation, error)
+	// Operations returns the last operation of every instance that the filter
+	// lets through, those that run first.
+	Operations(ctx context.Context, f Filter) ([]Operation, error)
+	// Resume has a failed operation tried again from the step that failed.
+	Resume(ctx context.Context, id string) (Operation, error)
+	// Abandon ends an operation where it is.
+	Abandon(ctx context.Context, id string) (Operation, error)
+	// Backends returns every backend that is registered or has nodes.
+	Backends(ctx context.Context) ([]Backend, error)
+	// Backend returns one backend.
+	Backend(ctx context.Context, id string) (Backend, error)
+	// Cordon keeps new nodes away from a backend, or lets them come again.
+	Cordon(ctx context.Context, id string, cordoned bool) (Backend, error)
+	// Drain cordons a backend and moves its nodes away.
+	Drain(ctx context.Context, id string) (Backend, error)
+}
+
+// Filter chooses instances. Empty fields let everything through.
+type Filter struct {
+	Plan    string
+	Backend string
+	// State is a state of operations, such as "in progress".
+	State string
+}
+
+// Change is what is to become of an instance: what an update
+// request of the OSB API says.
+type Change struct {
+	PlanID     string          `json:"plan_id,omitempty"`
+	Parameters json.RawMessage `json:"parameters,omitempty"`
+	// Version is the version of the image to upgrade to, as in the catalog's
+	// maintenance_info.
+	Version string `json:"version,omitempty"`
+}

@@ -1,0 +1,96 @@
+package broker_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/pgpatron/pgpatron/broker"
+	"github.com/pgpatron/pgpatron/state"
+)
+
+// newQuotaSite starts a site whose plan single may have three instances.
+func newQuotaSite(t *testing.T) *site {
+	s := newSite(t, "10.0.0.1")
+	s.stop()
+	s.config.Plans = broker.DefaultPlans()
+	s.config.Plans[0].MaxInstances = 3
+	s.start()
+	s.awaitBackend()
+	return s
+}
+
+// count returns the counter of a plan's instances.
+func (s *site) count(plan string) string {
+	s.t.Helper()
+	resp, err := s.client.Get(s.t.Context(), state.PlanCountKey(plan))
+	if err != nil || len(resp.Kvs) != 1 {
+		return fmt.Sprint("none: ", err)
+	}
+	return string(resp.Kvs[0].Value)
+}
+
+func TestQuotaOfAPlan(t *testing.T) {
+	s := newQuotaSite(t)
+	for i := range 3 {
+		s.provision(fmt.Sprint("i", i), singlePlan)
+	}
+	r := s.want(s.call("PUT", async("i3"), order(singlePlan)), http.StatusForbidden)
+	if got := r.field(t, "description"); got != "quota: plan single may have 3 instances, and has them" {
+		t.Errorf("description is %q", got)
+	}
+	s.want(s.call("GET", pollPath("i3", ""), nil), http.StatusNotFound)
+	s.want(s.call("PUT", async("i0"), order(singlePlan)), http.StatusOK)
+	s.deprovision("i1", singlePlan)
+	s.provision("i3", singlePlan)
+	if got := s.count(singlePlan); got != "3" {
+		t.Errorf("counter is %s, want 3", got)
+	}
+}
+
+// However many ask two brokers at once, the plan has what it may.
+func TestQuotaHoldsBetweenBrokers(t *testing.T) {
+	s := newQuotaSite(t)
+	_, second, stop := s.run()
+	defer stop()
+	var wg sync.WaitGroup
+	var accepted atomic.Int64
+	for i := range 16 {
+		wg.Go(func() {
+			r := s.callAt([]string{s.url, second}[i%2], "PUT", async(fmt.Sprint("i", i)), order(singlePlan))
+			switch {
+			case r.status == http.StatusAccepted:
+				accepted.Add(1)
+			case r.status != http.StatusForbidden && !strings.Contains(r.body, "not enough backends"):
+				t.Errorf("got %d %s", r.status, r.body)
+			}
+		})
+	}
+	wg.Wait()
+	if n := accepted.Load(); n != 3 || s.count(singlePlan) != "3" {
+		t.Errorf("%d instances were accepted, the counter is %s, want 3", n, s.count(singlePlan))
+	}
+}
+
+// Instances that came when there was no counter, or a wrong one, are counted.
+func TestCounterIsMended(t *testing.T) {
+	s := newQuotaSite(t)
+	s.provision("i0", singlePlan)
+	for _, wrong := range []string{"7", ""} {
+		s.stop()
+		var err error
+		if wrong == "" {
+			_, err = s.client.Delete(t.Context(), state.PlanCountKey(singlePlan))
+		} else {
+			_, err = s.client.Put(t.Context(), state.PlanCountKey(singlePlan), wrong)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.start()
+		s.poll("the counter is right", func() bool { return s.count(singlePlan) == "1" })
+	}
+}

@@ -1,0 +1,80 @@
+package broker
+
+import (
+	"slices"
+	"time"
+
+	"github.com/pgpatron/pgpatron/state"
+)
+
+// giveUp ends a plan that can not be carried out. What made an instance is taken
+// back as a whole; an update takes back the nodes that it has added in vain.
+// What can not be taken back either is left: what counts is that a write works.
+func (d *driver) giveUp(in state.Instance, why string) []state.Group {
+	if in.Operation.Type != state.Update {
+		return d.fail(in, why)
+	}
+	if in.Operation.Failure != "" {
+		return d.skip(in, why)
+	}
+	d.log.Error("update can not be made, taking it back", "instance", in.InstanceID, "operation", in.Operation.ID, "why", why)
+	return d.record(in, "give up", func(tx *state.Tx, now *state.Instance) error {
+		cluster, _, err := state.Load(tx, state.ClusterKey(now.InstanceID), state.JSON[state.Cluster])
+		if err != nil {
+			return err
+		}
+		takeBack(&now.Operation, cluster, why)
+		return nil
+	})
+}
+
+// skip leaves a step out that takes something back and can not be done.
+func (d *driver) skip(in state.Instance, why string) []state.Group {
+	d.log.Error("a step can not be taken back", "instance", in.InstanceID, "operation", in.Operation.ID, "why", why)
+	return d.record(in, "leave out", func(_ *state.Tx, now *state.Instance) error {
+		if step, _ := now.Operation.Current(); step.Kind == state.ProveWrite {
+			failed(&now.Operation, false)
+			return nil
+		}
+		next(now)
+		return nil
+	})
+}
+
+// takeBack replaces what is left of an update's plan by what leaves the instance
+// usable. Nodes that were added go again as long as not all of them have all
+// data: nothing that was there before has gone then. Later they stay, and the
+// next update goes on from there.
+func takeBack(op *state.Operation, cluster state.Cluster, why string) {
+	begun, ahead := op.Plan[:op.Done+1], op.Plan[op.Done:]
+	back := planner{cluster: cluster}
+	if kindIn(ahead, state.AwaitNode) {
+		for _, step := range begun {
+			if n, there := cluster.Node(step.Node); step.Kind == state.AddNode && there {
+				back.leave = append(back.leave, n)
+			}
+		}
+	}
+	for _, n := range back.leave {
+		back.of(state.RemoveNode, n, "remove %s")
+		back.of(state.ReleaseNode, n, "wait until container and volume of %s are gone")
+	}
+	current := ahead[0]
+	if n, there := cluster.Node(current.Node); there && current.Kind == state.ReshapeNode {
+		spec := cluster.NodeSpec
+		back.add(state.Step{Kind: state.ReshapeNode, Node: n.NodeID, Backend: n.BackendID, Spec: &spec}, "restart %s as it was", back.name(n))
+	}
+	if current.Kind == state.Configure {
+		back.want.settings = cluster.Settings
+		back.configure(cluster.Synchronous, "set what was set before")
+	}
+	back.add(state.Step{Kind: state.ProveWrite}, "write through port %d", cluster.AllocatedPort)
+	op.Failure = why
+	op.Plan = append(slices.Clone(op.Plan[:op.Done]), back.steps...)
+	op.StepSince = time.Now().UTC()
+	op.Description = stepText(*op, "")
+}
+
+func kindIn(steps []state.Step, kind state.StepKind) bool {
+	return slices.ContainsFunc(steps, func(s state.Step) bool { return s.Kind == kind })
+}

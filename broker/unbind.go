@@ -1,0 +1,63 @@
+package broker
+
+import (
+	"context"
+
+	"github.com/pivotal-cf/brokerapi/v10/domain"
+	"github.com/pivotal-cf/brokerapi/v10/domain/apiresponses"
+
+	"github.com/pgpatron/pgpatron/state"
+)
+
+// Unbind records that a binding is to go and waits until its login is gone.
+func (b *Broker) Unbind(ctx context.Context, instanceID, bindingID string, details domain.UnbindDetails, _ bool) (domain.UnbindSpec, error) {
+	return domain.UnbindSpec{}, b.translate(ctx, "unbind", b.unbind(ctx, instanceID, bindingID, details))
+}
+
+func (b *Broker) unbind(ctx context.Context, instanceSegment, bindingSegment string, details domain.UnbindDetails) error {
+	id, bid, err := parseIDs(instanceSegment, bindingSegment)
+	if err != nil {
+		return err
+	}
+	var found state.Binding
+	err = b.decide(ctx, "unbind", func(tx *state.Tx) error {
+		found, err = boundOn(tx, id, bid, details)
+		if err != nil {
+			return err
+		}
+		found.State = state.BindingDeleting
+		tx.PutJSON(state.BindingKey(id, bid), found)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, b.cfg.BindTimeout)
+	defer cancel()
+	return b.engine.Await(ctx, func() bool {
+		now, exists := b.tables.bindings.Get(id, bid)
+		return !exists || now.Value.Role != found.Role
+	})
+}
+
+// boundOn reads the binding that a request to unbind means. The request names
+// the plan that the instance has now, or had when it was bound.
+func boundOn(tx *state.Tx, id, bid string, details domain.UnbindDetails) (state.Binding, error) {
+	found, exists, err := state.Load(tx, state.BindingKey(id, bid), state.JSON[state.Binding])
+	if err != nil {
+		return found, err
+	}
+	if !exists {
+		return found, apiresponses.ErrBindingDoesNotExist
+	}
+	in, _, err := state.Load(tx, state.InstanceKey(id), state.JSON[state.Instance])
+	switch {
+	case err != nil:
+		return found, err
+	case found.ServiceID != details.ServiceID, found.PlanID != details.PlanID && in.PlanID != details.PlanID:
+		return found, badRequest("service_id, plan_id: binding %q is of another service or plan", bid)
+	case in.Operation.Type == state.Deprovision && in.Operation.Running():
+		return found, errConcurrency // it goes with its instance
+	}
+	return found, nil
+}

@@ -1,0 +1,48 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/prometheus/client_golang/prometheus"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/pgpatron/pgpatron/registrar"
+	"github.com/pgpatron/pgpatron/state"
+)
+
+// newRegistrars makes a registrar for each of dev's backends, all on one Docker
+// Engine: each sees its own containers alone.
+func (d *dev) newRegistrars(bridge netip.Addr, site string, client *clientv3.Client, metrics prometheus.Registerer) ([]*registrar.Registrar, error) {
+	d.registrar.Backend, d.registrar.Hostname, d.registrar.Site = bridge, d.broker.Hostname, site
+	d.registrar.DockerHost, d.registrar.Etcd = d.dockerHost, urls(d.etcd.Endpoints()[1:])
+	d.registrar.Log, d.registrar.Registerer = d.log.With("process", "registrar"), metrics
+	var registrars []*registrar.Registrar
+	var errs []error
+	for i := range d.backends {
+		r, err := registrar.New(backendOf(d.registrar, i, d.backends), client)
+		registrars, errs = append(registrars, r), append(errs, err)
+	}
+	return registrars, errors.Join(errs...)
+}
+
+// backendOf returns the configuration of the i-th of n backends. One alone is
+// the machine itself, and its id the address; of several each has a name, a
+// zone and host ports of its own.
+func backendOf(cfg registrar.Config, i, n int) registrar.Config {
+	if n == 1 {
+		return cfg
+	}
+	cfg.ID = fmt.Sprintf("dev-%d", i+1)
+	cfg.Zone = fmt.Sprintf("dev-zone-%d", i+1)
+	cfg.Hostname = fmt.Sprintf("%s-%d", cfg.Hostname, i+1)
+	cfg.Ports = share(cfg.Ports, i, n)
+	return cfg
+}
+
+// share returns the i-th of n equal parts of a range.
+func share(p state.Ports, i, n int) state.Ports {
+	size := (p.Last - p.First + 1) / n
+	return state.Ports{First: p.First + i*size, Last: p.First + (i+1)*size - 1}
+}

@@ -1,0 +1,109 @@
+package watchdog
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// reply is how PostgreSQL took a question.
+type reply int
+
+const (
+	// answered: it answered, if only to say that it can not serve now.
+	answered reply = iota
+	// silent: it has not answered in time.
+	silent
+	// refused: there is nobody: the connection was refused or cut.
+	refused
+)
+
+// postgres asks one server over one connection that is kept, so that its end is
+// noticed when it comes.
+type postgres struct {
+	target Target
+	conn   *pgconn.PgConn
+	// parted says that the last connection ended with a word from the server.
+	parted bool
+}
+
+// ask puts the question whether the server takes writes. It is asked for as
+// long as ctx lives.
+func (p *postgres) ask(ctx context.Context) (reply, bool) {
+	if p.conn == nil {
+		conn, err := p.connect(ctx)
+		if err != nil {
+			return classify(ctx, err), false
+		}
+		p.conn, p.parted = conn, false
+	}
+	results, err := p.conn.Exec(ctx, "SELECT pg_is_in_recovery()").ReadAll()
+	if err != nil {
+		p.part(err)
+		return classify(ctx, err), false
+	}
+	return answered, len(results) == 1 && len(results[0].Rows) == 1 && string(results[0].Rows[0][0]) == "f"
+}
+
+func (p *postgres) connect(ctx context.Context) (*pgconn.PgConn, error) {
+	// The string keeps what the environment says about PostgreSQL out.
+	cfg, err := pgconn.ParseConfig("host=localhost port=5432 user=none password=none dbname=none sslmode=disable application_name=pgpatron-watchdog")
+	if err != nil {
+		return nil, err
+	}
+	addr, err := netip.ParseAddrPort(p.target.SQL)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Host, cfg.Port = addr.Addr().String(), addr.Port()
+	cfg.User, cfg.Password, cfg.Database = p.target.Login.Username, p.target.Login.Password.Reveal(), p.target.Database
+	return pgconn.ConnectConfig(ctx, cfg)
+}
+
+// classify tells what a failed attempt says of the server.
+func classify(ctx context.Context, err error) reply {
+	if _, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return answered
+	}
+	if ctx.Err() != nil || pgconn.Timeout(err) {
+		return silent
+	}
+	return refused
+}
+
+// rest waits for d, or for the end of the connection. It reports whether the
+// server ended it without a word.
+func (p *postgres) rest(ctx context.Context, d time.Duration) (abrupt bool) {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	if p.conn == nil {
+		<-ctx.Done()
+		return false
+	}
+	err := p.conn.WaitForNotification(ctx)
+	if err == nil || ctx.Err() != nil && !p.conn.IsClosed() {
+		return false
+	}
+	p.part(err)
+	return !p.parted
+}
+
+// part drops the connection and notes how it ended.
+func (p *postgres) part(err error) {
+	_, p.parted = errors.AsType[*pgconn.PgError](err)
+	p.close()
+}
+
+func (p *postgres) close() {
+	if p.conn == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	// A server that hangs hears no good-bye.
+	_ = p.conn.Close(ctx)
+	p.conn = nil
+}
