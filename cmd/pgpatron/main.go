@@ -45,8 +45,9 @@ func newRoot() *cobra.Command {
 		SilenceErrors:     true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
-	root.AddCommand(devCommand(), brokerCommand(), registrarCommand(), routerCommand())
+	root.AddCommand(devCommand(), brokerCommand(), registrarCommand(), routerCommand(), federationCommand())
 	root.AddCommand(operatorCommands()...)
+	root.AddCommand(federationCommands()...)
 	return root
 }
 
