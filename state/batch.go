@@ -57,7 +57,7 @@ func (b *batch) add(s *store, p *pending, lease clientv3.LeaseID) error {
 	if err := tx.check(p.group.Name); err != nil {
 		return err
 	}
-	if p.ctx != nil && p.lost == 0 && tx.touches(b.spared) { // Ticks would wait, too
+	if p.lost == 0 && tx.touches(b.spared) {
 		return errSpared
 	}
 	if len(b.groups) > 0 {

@@ -160,7 +160,7 @@ func TestWhoLostWaitsForThePicture(t *testing.T) {
 	t.Parallel()
 	server := fixtures.EtcdServer(t)
 	var gate sync.RWMutex
-	e := writer(t, fixtures.EtcdLateWatch(t, server.Endpoints()[0], func() { gate.RLock(); gate.RUnlock() }))
+	e := writer(t, fixtures.EtcdLateWatch(t, server.Endpoints()[0], func() { gate.RLock(); defer gate.RUnlock() }))
 	if err := e.Do(soon(t), increment("n")); err != nil {
 		t.Fatal(err)
 	}
