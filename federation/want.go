@@ -20,8 +20,6 @@ type Want struct {
 // GlobalPorts is what a broker needs to know of a federation. It speaks with
 // the federation process through etcd alone.
 type GlobalPorts struct {
-	// All gives every new instance a global port.
-	All bool
 	// Timeout bounds the wait for a port. Default 20 s.
 	Timeout time.Duration
 
@@ -35,9 +33,6 @@ func (g *GlobalPorts) Watch(s *state.Schema) {
 	g.wants = state.Register(s, state.FederationWantPattern, state.JSON[Want])
 	g.gips = state.Register(s, state.FederationGIPPattern, state.JSON[GIP])
 }
-
-// Always reports whether every instance gets a global port.
-func (g *GlobalPorts) Always() bool { return g.All }
 
 // Permit returns why no port may be given or taken now, nil if it may. The
 // caller's transaction holds only as long as that is so.
