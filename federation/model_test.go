@@ -22,7 +22,7 @@ func TestModel(t *testing.T) {
 		return
 	}
 	defer debug.SetGCPercent(debug.SetGCPercent(400))
-	n := *schedules
+	n := *schedules / slowdown
 	if testing.Short() {
 		n /= 20
 	}

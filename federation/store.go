@@ -65,7 +65,8 @@ var (
 )
 
 // do runs a step until it is committed. What the step refuses is returned, and
-// nothing of it is written.
+// nothing of it is written: what the refusal rests on was so at some moment of
+// the call.
 func (st *store) do(ctx context.Context, name string, step func(*Site) error) error {
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -77,14 +78,15 @@ func (st *store) do(ctx context.Context, name string, step func(*Site) error) er
 	}()
 	for {
 		var ttl time.Duration
-		var again error
+		var again, refusal error
 		err := st.engine.Do(ctx, state.Group{Name: "federation: " + name, Apply: func(tx *state.Tx) error {
 			site, err := st.open(tx)
 			if err != nil {
 				return err
 			}
-			if err := step(site); err != nil {
-				return err
+			if refusal = step(site); refusal != nil {
+				again = nil
+				return nil
 			}
 			again = st.save(tx, site, lease)
 			if errors.Is(again, errNeedsLease) {
@@ -100,6 +102,8 @@ func (st *store) do(ctx context.Context, name string, step func(*Site) error) er
 			}
 		case err != nil:
 			return err
+		case refusal != nil:
+			return refusal
 		case again == nil:
 			used = lease != clientv3.NoLease
 			return nil
