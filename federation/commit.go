@@ -27,10 +27,22 @@ func (s *Site) commit(req Request) (again bool, err error) {
 	if err := s.atSamePoint(req); err != nil {
 		return false, err
 	}
+	from, _ := s.self.member(req.From.DC)
+	if err := req.tells(from.is(req.From) && e.Coordinator == from.DC); err != nil {
+		return false, err
+	}
 	if err := s.isHeard(e.Coordinator); err != nil {
 		return false, err
 	}
 	return false, s.adopt(e)
+}
+
+// tells refuses a Commit whose entry is not the decision that it says it is.
+func (r Request) tells(authority bool) error {
+	if !authority || r.Entry.Tx != r.Tx || !r.Entry.follows(r.Federation, r.Base, r.Chain) {
+		return refuse(Fork, "this is no decision of federation %s after epoch %d that %s may tell", r.Federation, r.Base, r.From.DC)
+	}
+	return nil
 }
 
 // join makes a candidate a member. One whose invitation is over is invited
@@ -39,6 +51,10 @@ func (s *Site) commit(req Request) (again bool, err error) {
 func (s *Site) join(req Request) (again bool, err error) {
 	if req.To.UUID != s.self.UUID || s.self.State != Standalone {
 		return false, refuse(Elsewhere, "%s went elsewhere", s.self.DC)
+	}
+	byMember := slices.ContainsFunc(req.Entry.Members, req.From.is)
+	if err := req.tells(byMember && req.Entry.Proposal.adds(s.self.Peer)); err != nil {
+		return false, err
 	}
 	if err := s.isFree(req.Tx); err != nil {
 		return false, err

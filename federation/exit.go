@@ -17,7 +17,7 @@ func (s *Site) Greeted(req Request, reply Reply, err error) error {
 	switch {
 	case reply.Evicted > 0:
 		s.freeze(reply.Evicted)
-	case reply.Next != nil && s.isFree(reply.Next.Tx) == nil && s.isHeard(reply.Next.Coordinator) == nil && s.follows(*reply.Next):
+	case reply.Next != nil && s.takes(*reply.Next):
 		return s.adopt(*reply.Next)
 	case reply.Federation != s.self.Federation:
 		s.remind(req.To)
@@ -36,9 +36,11 @@ func (s *Site) next(req Request) *Entry {
 	return nil
 }
 
-// follows reports whether e is the next decision of this site's history.
-func (s *Site) follows(e Entry) bool {
-	return e.Federation == s.self.Federation && e.Epoch == s.self.Epoch+1 && e.Prev == s.self.Chain && slices.ContainsFunc(e.Members, s.self.is)
+// takes reports whether the site can take a decision from another than its
+// coordinator.
+func (s *Site) takes(e Entry) bool {
+	return s.isFree(e.Tx) == nil && s.isHeard(e.Coordinator) == nil &&
+		e.follows(s.self.Federation, s.self.Epoch, s.self.Chain) && slices.ContainsFunc(e.Members, s.self.is)
 }
 
 // remind writes a member that does not know it a letter: the last decision made

@@ -146,6 +146,12 @@ func (e Entry) sealed() Entry {
 	return e
 }
 
+// follows reports whether the entry is as it was decided, and is the next one
+// of a history that is at this epoch.
+func (e Entry) follows(federation string, epoch int, chain string) bool {
+	return e.Federation == federation && e.Epoch == epoch+1 && e.Prev == chain && e.sealed().Chain == e.Chain
+}
+
 // GIP is a global port: no site of the federation gives it to another instance.
 type GIP struct {
 	Instance string `json:"instance_id"`
