@@ -2,10 +2,14 @@ package federation
 
 import (
 	"context"
+	"math/rand/v2"
 	"time"
 
 	"github.com/pgpatron/pgpatron/state"
 )
+
+// reservePatience is how long a reservation waits for others to be over.
+const reservePatience = 20 * time.Second
 
 // serveWants gets global ports for the instances that want one.
 func (f *Federation) serveWants(ctx context.Context) {
@@ -26,10 +30,12 @@ func (f *Federation) serveWants(ctx context.Context) {
 
 // reserve returns the global port of an instance, a new one if it has none.
 // While another transaction is under way it waits, for as long as that may take.
+// Sites that want ports at once refuse each other: each waits another while, so
+// that one of them is first.
 func (f *Federation) reserve(ctx context.Context, instance string) (int, error) {
-	ctx, cancel := context.WithTimeout(ctx, f.cfg.Lease)
+	ctx, cancel := context.WithTimeout(ctx, reservePatience)
 	defer cancel()
-	for {
+	for failures := 0; ; failures++ {
 		port, err := f.portOf(ctx, instance)
 		if port != 0 || err != nil {
 			return port, err
@@ -38,13 +44,13 @@ func (f *Federation) reserve(ctx context.Context, instance string) (int, error) 
 		if err == nil {
 			continue
 		}
-		if codeOf(err) != Busy {
+		if code := codeOf(err); code != Busy && code != Behind {
 			return 0, err
 		}
 		select {
 		case <-ctx.Done():
 			return 0, err
-		case <-time.After(retryPause):
+		case <-time.After(rand.N(retryPause << min(failures, 3))):
 		}
 	}
 }

@@ -92,7 +92,7 @@ func (s *Site) atSamePoint(req Request) error {
 	case req.Federation != s.self.Federation:
 		return refuse(Fork, "%s is a member of federation %s, request is for %s", s.self.DC, s.self.Federation, req.Federation)
 	case req.Base != s.self.Epoch:
-		return refuse(Unable, "%s is at epoch %d, request is for %d", s.self.DC, s.self.Epoch, req.Base)
+		return refuse(Behind, "%s is at epoch %d, request is for %d", s.self.DC, s.self.Epoch, req.Base)
 	case req.Chain != s.self.Chain:
 		return refuse(Fork, "%s has another history at epoch %d", s.self.DC, s.self.Epoch)
 	}

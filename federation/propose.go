@@ -43,8 +43,17 @@ func (f *Federation) propose(ctx context.Context, p Proposal, token state.Secret
 	}
 	f.log.InfoContext(ctx, "decided", "what", round.describe(), "tx", round.tx)
 	f.cfg.at("decided")
-	f.hurry()
+	f.announce(ctx)
 	return nil
+}
+
+// announce tells the others at once, so that whoever asked for the decision can
+// rest on it. Those who do not answer are told later.
+func (f *Federation) announce(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), f.cfg.Patience)
+	defer cancel()
+	f.deliver(ctx)
+	f.hurry()
 }
 
 // gather asks everybody until all have agreed, or one has not.

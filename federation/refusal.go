@@ -14,6 +14,9 @@ type Code string
 const (
 	// Busy passes by itself: another transaction is under way.
 	Busy Code = "busy"
+	// Behind passes by itself: one of the two sites is still to be told of a
+	// decision.
+	Behind Code = "behind"
 	// Elsewhere is for good: the candidate has become something else.
 	Elsewhere Code = "elsewhere"
 	// Fork is for good: the histories of the two sites differ.

@@ -11,14 +11,19 @@ import (
 // The published keys, to the letter.
 func TestPublishedKeys(t *testing.T) {
 	for want, got := range map[string]string{
-		"/service/f1/state":                                     state.ClusterKey("f1"),
-		"/service/f1/leader":                                    state.LeaderKey("f1"),
-		"/service/f1/members/n1":                                state.MemberKey("f1", "n1"),
-		"/routing/nextport":                                     state.NextPortKey(),
-		"/routing/allocation/f1":                                state.AllocationKey("f1"),
-		"/routing/ports/30006":                                  state.PortKey(30006),
-		"/serviceinstance/f1":                                   state.InstanceKey("f1"),
-		"/state/instances/10.0.0.5@-@7":                         state.RouterKey("10.0.0.5", 7),
+		"/service/f1/state":             state.ClusterKey("f1"),
+		"/service/f1/leader":            state.LeaderKey("f1"),
+		"/service/f1/members/n1":        state.MemberKey("f1", "n1"),
+		"/routing/nextport":             state.NextPortKey(),
+		"/routing/allocation/f1":        state.AllocationKey("f1"),
+		"/routing/ports/30006":          state.PortKey(30006),
+		"/serviceinstance/f1":           state.InstanceKey("f1"),
+		"/federation/self":              state.FederationSelfKey(),
+		"/federation/overlay":           state.FederationOverlayKey(),
+		"/federation/log/7":             state.FederationLogKey(7),
+		"/federation/outbox/t1/dc-1":    state.FederationOutboxKey("t1", "dc-1"),
+		"/federation/gip/30006":         state.FederationGIPKey(30006),
+		"/state/instances/10.0.0.5@-@7": state.RouterKey("10.0.0.5", 7),
 		"/postgresql-brokerpatroni/0.patroni.bosh:cf-cb71:5432": state.AnnouncementKey("postgresql-brokerpatroni", "0.patroni.bosh", "cf-cb71", 5432),
 	} {
 		if got != want {
