@@ -1,15 +1,10 @@
 package federation
 
-import "strings"
-
 // holderPrefix marks a public port that is global or held to become so: the
 // site's own allocation passes it by.
 const holderPrefix = "global: "
 
 func holderOf(instance string) string { return holderPrefix + instance }
-
-// isHolder reports whether a port's holder is a global port's.
-func isHolder(holder string) bool { return strings.HasPrefix(holder, holderPrefix) }
 
 // takeGIP notes a global port. Its home gives it to the instance at once.
 func (s *Site) takeGIP(port int, g GIP) error {

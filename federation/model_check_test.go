@@ -32,7 +32,6 @@ type checker struct {
 	// invited is what candidates held when they were invited.
 	invited map[string]image
 	givenUp map[string]bool
-	evicted map[string]bool
 }
 
 func newChecker(w *world) *checker {

@@ -129,8 +129,11 @@ func Members(s *state.Schema) *state.Table[Member] {
 // sameButPosition reports whether a member tells the same as before, but for
 // the position of its WAL.
 func (m Member) sameButPosition(now Member) bool {
-	m.XlogLocation = now.XlogLocation
-	return reflect.DeepEqual(m, now)
+	return m.ConnURL == now.ConnURL && m.APIURL == now.APIURL && m.Role == now.Role && m.State == now.State &&
+		m.Version == now.Version && m.Timeline == now.Timeline && m.ReplicationState == now.ReplicationState &&
+		m.PendingRestart == now.PendingRestart && m.Pause == now.Pause && m.PastCheckpoint() == now.PastCheckpoint() &&
+		(m.CheckpointAfterPromote == nil) == (now.CheckpointAfterPromote == nil) &&
+		(len(m.Tags)+len(now.Tags) == 0 || reflect.DeepEqual(m.Tags, now.Tags))
 }
 
 // Syncs adds the table of sync keys, by instance id. Only synchronous clusters

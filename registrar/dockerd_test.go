@@ -27,9 +27,14 @@ type dockerd struct {
 	nextID     int
 	down       bool
 	deaf       bool // starts fail because ports are taken
+	// slowStop, if set, is what a stop waits for.
+	slowStop chan struct{}
 	// silentAfter makes the engine fall silent when it has done that.
 	silentAfter string
-	log         []string
+	jump        time.Duration // of the host's clock
+	// root is the folder of its data.
+	root string
+	log  []string
 }
 
 type fakeContainer struct {
@@ -43,11 +48,13 @@ type fakeContainer struct {
 	DiedAt    time.Time
 	ExitCode  int
 	Files     map[string]string
+	Ports     map[string]any // those that are published
 }
 
 func newDockerd(t testing.TB) *dockerd {
 	d := &dockerd{
 		containers: map[string]*fakeContainer{}, volumes: map[string]map[string]string{},
+		root:   t.TempDir(),
 		images: map[string]bool{testImage: true}, streams: map[chan map[string]any]map[string]string{},
 	}
 	mux := http.NewServeMux()
@@ -76,6 +83,9 @@ func newDockerd(t testing.TB) *dockerd {
 	handle("GET /version", func(http.ResponseWriter, *http.Request) (int, any) {
 		return 200, map[string]any{"Version": "20.10.24", "ApiVersion": "1.41"}
 	})
+	handle("GET /info", func(http.ResponseWriter, *http.Request) (int, any) {
+		return 200, map[string]any{"NCPU": 3, "MemTotal": 4 << 30, "DockerRootDir": d.root}
+	})
 	handle("GET /networks/bridge", func(http.ResponseWriter, *http.Request) (int, any) {
 		return 200, map[string]any{"IPAM": map[string]any{"Config": []any{map[string]any{"Gateway": "172.17.0.1"}}}}
 	})
@@ -85,6 +95,7 @@ func newDockerd(t testing.TB) *dockerd {
 	handle("PUT /containers/{id}/archive", d.copyFiles)
 	handle("POST /containers/{id}/start", d.startContainer)
 	handle("POST /containers/{id}/stop", d.stopContainer)
+	handle("POST /containers/{id}/kill", d.killContainer)
 	handle("DELETE /containers/{id}", d.removeContainer)
 	handle("GET /volumes", d.listVolumes)
 	handle("POST /volumes/create", d.createVolume)
@@ -186,7 +197,8 @@ func (d *dockerd) inspectContainer(_ http.ResponseWriter, r *http.Request) (int,
 	stamp := func(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 	return 200, map[string]any{
 		"Id": c.ID, "Name": "/" + c.Name, "HostConfig": c.Host,
-		"Config": map[string]any{"Labels": c.Labels, "Image": c.Image},
+		"Config":          map[string]any{"Labels": c.Labels, "Image": c.Image},
+		"NetworkSettings": map[string]any{"Ports": c.Ports},
 		"State": map[string]any{
 			"Running": c.Running, "ExitCode": c.ExitCode, "StartedAt": stamp(c.StartedAt), "FinishedAt": stamp(c.DiedAt),
 		},
@@ -220,7 +232,7 @@ func (d *dockerd) startContainer(_ http.ResponseWriter, r *http.Request) (int, a
 	case d.deaf:
 		return 500, map[string]string{"message": "Bind for 127.0.0.1 failed: port is already allocated"}
 	}
-	c.Running, c.StartedAt = true, time.Now()
+	c.Running, c.StartedAt = true, d.now()
 	d.log = append(d.log, "start "+c.Name)
 	d.tell("start", c)
 	return 204, nil
@@ -232,9 +244,23 @@ func (d *dockerd) stopContainer(_ http.ResponseWriter, r *http.Request) (int, an
 		return notFound("container")
 	}
 	d.log = append(d.log, "stop "+c.Name)
+	if slow := d.slowStop; slow != nil {
+		d.mu.Unlock()
+		<-slow
+		d.mu.Lock()
+	}
 	if d.silentAfter != "stop "+c.Name {
 		d.kill(c, 0)
 	}
+	return 204, nil
+}
+
+func (d *dockerd) killContainer(_ http.ResponseWriter, r *http.Request) (int, any) {
+	c := d.find(r.PathValue("id"))
+	if c == nil {
+		return notFound("container")
+	}
+	d.kill(c, 137)
 	return 204, nil
 }
 
@@ -337,7 +363,7 @@ func (d *dockerd) tell(action string, c *fakeContainer) {
 	for stream, wanted := range d.streams {
 		if carries(c.Labels, wanted) {
 			stream <- map[string]any{
-				"Type": "container", "Action": action, "timeNano": time.Now().UnixNano(),
+				"Type": "container", "Action": action, "timeNano": d.now().UnixNano(),
 				"Actor": map[string]any{"ID": c.ID, "Attributes": attributes},
 			}
 		}
@@ -348,7 +374,7 @@ func (d *dockerd) kill(c *fakeContainer, exitCode int) {
 	if !c.Running {
 		return
 	}
-	c.Running, c.DiedAt, c.ExitCode = false, time.Now(), exitCode
+	c.Running, c.DiedAt, c.ExitCode = false, d.now(), exitCode
 	d.log = append(d.log, "die "+c.Name)
 	d.tell("die", c)
 }
@@ -415,7 +441,7 @@ func (d *dockerd) put(name string, running bool, labels map[string]string) {
 		}}}},
 	}
 	if running {
-		c.StartedAt = time.Now()
+		c.StartedAt = d.now()
 	}
 	d.containers[name] = c
 	d.volumes[name] = labels
@@ -434,4 +460,14 @@ func (d *dockerd) history() []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return append([]string(nil), d.log...)
+}
+
+// now is the time by the host's clock. Call it under mu.
+func (d *dockerd) now() time.Time { return time.Now().Add(d.jump) }
+
+// setClock sets the host's clock ahead, or back, of what it was at first.
+func (d *dockerd) setClock(jump time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.jump = jump
 }

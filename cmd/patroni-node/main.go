@@ -68,11 +68,11 @@ func runNode(ctx context.Context, node patroni.NodeConfig, log *slog.Logger) err
 		Etcd:    etcd,
 		Command: []string{"prompt-patroni"},
 		Paths: patroni.Paths{
-			Run:           "/run/patroni",
+			Run:           patroni.RunPath,
 			Data:          patroni.VolumePath + "/data",
 			Bin:           "/usr/lib/postgresql/17/bin",
 			IsReady:       "/usr/local/bin/pg_isready",
-			Sockets:       "/run/postgresql",
+			Sockets:       patroni.SocketPath,
 			PostBootstrap: self + " post-bootstrap",
 		},
 		Signals: signals,

@@ -60,6 +60,7 @@ func devCommand() *cobra.Command {
 		add(s, "metrics-listen", &d.metricsListen, "127.0.0.1:8890", "host:port of the router's /healthz and /metrics", hostPort)
 		add(s, "host-ports", &d.registrar.Ports, "20000-29999", "host ports that nodes are published at, FIRST-LAST", state.ParsePorts)
 		add(s, "backends", &d.backends, "1", "how many backends to play, each with a registrar and a zone of its own", count)
+		addDisk(s, &d.registrar)
 		add(s, "docker-host", &d.dockerHost, "", "where the Docker Engine listens; default: as Docker's own tools find it", text)
 		add(s, "hold", &d.router.Hold, "30s", "how long a connection may wait for a leader", duration)
 		add(s, "federation-listen", &d.federation.Listen, "127.0.0.1:9610", "host:port on which other sites are served, if dc is set", federation.ParseAddress)
@@ -181,6 +182,9 @@ func (d *dev) runProcesses(ctx context.Context, bridge netip.Addr) error {
 	client := d.etcd.Client()
 	site, err := state.SiteID(ctx, client, uuid.NewString)
 	if err != nil {
+		return err
+	}
+	if err := d.warnOfOthers(ctx, bridge, client); err != nil {
 		return err
 	}
 	metrics := prometheus.NewRegistry()

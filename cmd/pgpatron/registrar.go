@@ -25,6 +25,8 @@ func registrarCommand() *cobra.Command {
 		add(s, "etcd-for-nodes", &etcdForNodes, "", "etcd's addresses as the containers reach them; default: those of --etcd", endpoints)
 		add(s, "backend", &cfg.Backend, "", "address at which the rest of the site reaches this host", address)
 		add(s, "zone", &cfg.Zone, "", "what this host may fail together with, such as its rack or building", text)
+		add(s, "labels", &cfg.Labels, "", "what is told of this host: NAME=VALUE,… or a YAML map", labels)
+		addDisk(s, &cfg)
 		add(s, "hostname", &cfg.Hostname, hostname(), "the name of this host", text)
 		add(s, "host-ports", &cfg.Ports, "20000-29999", "host ports that nodes are published at, FIRST-LAST", state.ParsePorts)
 		add(s, "docker-host", &cfg.DockerHost, "", "where the Docker Engine listens; default: as Docker's own tools find it", text)
@@ -56,4 +58,10 @@ func registrarCommand() *cobra.Command {
 		tasks.Go(func() error { return serveMetrics(ctx, listen, metrics) })
 		return tasks.Wait()
 	})
+}
+
+// addDisk adds the settings of how full a disk may become.
+func addDisk(s *settings, cfg *registrar.Config) {
+	add(s, "disk-warn", &cfg.DiskWarn, "85", "how full, in percent, the disk of Docker's data may become before that is told", count)
+	add(s, "disk-read-only", &cfg.DiskReadOnly, "95", "how full, in percent, it may become before clusters are made read-only; 100: never", count)
 }
