@@ -11,6 +11,10 @@ func (w *world) operate(m *modelSite) {
 		return
 	}
 	other := w.sites[w.rng.IntN(len(w.sites))]
+	if w.grim && w.chance(35) {
+		w.evict(m)
+		return
+	}
 	switch n := w.rng.IntN(100); {
 	case n < 30:
 		w.begin(m, Proposal{Kind: Add, Peers: []Peer{{DC: other.name, Address: other.name + ":1"}}})

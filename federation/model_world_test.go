@@ -33,6 +33,8 @@ type world struct {
 	trace  []string
 	// peace: there are no faults.
 	peace bool
+	// grim: sites go away often, and others go on without them.
+	grim bool
 	// tracing keeps the story, for a schedule that failed.
 	tracing bool
 }
@@ -43,6 +45,7 @@ func newWorld(seed uint64, tracing bool) *world {
 		w.sites = append(w.sites, newModelSite(fmt.Sprintf("dc-%d", i), time.Duration(w.rng.IntN(1000))*time.Minute))
 	}
 	w.check = newChecker(w)
+	w.grim = w.chance(30)
 	return w
 }
 
@@ -129,6 +132,11 @@ func (w *world) flush() {
 // event lets one thing happen.
 func (w *world) event() {
 	m := w.sites[w.rng.IntN(len(w.sites))]
+	if w.grim && w.chance(4) {
+		m.down, m.round, m.aborts = w.chance(60), nil, nil
+		w.tell("%s: down %v", m.name, m.down)
+		return
+	}
 	switch n := w.rng.IntN(100); {
 	case n < 54:
 		w.carry()
