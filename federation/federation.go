@@ -36,8 +36,10 @@ type Federation struct {
 	// listening is closed when addr is bound.
 	listening chan struct{}
 	addr      net.Addr
-	// unused are global ports without an instance, and since when.
-	unused map[int]time.Time
+	// unused are global ports without an instance, and since when; greeted is when
+	// another member was asked for news. Both are tend's.
+	unused  map[int]time.Time
+	greeted time.Time
 }
 
 // New returns a federation process of the site that client reaches.

@@ -80,27 +80,11 @@ func (f *Federation) refuseWant(ctx context.Context, w Want, why error) {
 		tx.PutJSON(state.FederationWantKey(w.Instance), w)
 		return nil
 	}})
-	if err != nil && ctx.Err() == nil {
-		f.log.WarnContext(ctx, "refusing a global port, will retry", "instance", w.Instance, "err", err)
-	}
-}
-
-// giveBack releases global ports of this site whose instance has been gone for
-// long enough.
-func (f *Federation) giveBack(ctx context.Context) {
-	var gone []string
-	f.look(ctx, func(s *Site) { gone = f.forsaken(s) })
-	for _, instance := range gone {
-		err := f.propose(ctx, Proposal{Kind: Release, Instance: instance}, "")
-		if err != nil && ctx.Err() == nil {
-			f.log.WarnContext(ctx, "giving a global port back, will retry", "instance", instance, "err", err)
-			return
-		}
-	}
+	f.try(ctx, "refusing a global port", err)
 }
 
 // forsaken returns the instances of this site that have a global port and do
-// not exist, nor did for a while.
+// not exist, nor did for a while: the ports are to be given back.
 func (f *Federation) forsaken(s *Site) []string {
 	var out []string
 	seen := map[int]time.Time{}

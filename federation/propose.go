@@ -52,8 +52,15 @@ func (f *Federation) propose(ctx context.Context, p Proposal, token state.Secret
 func (f *Federation) announce(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), f.cfg.Patience)
 	defer cancel()
-	f.deliver(ctx)
+	f.deliver(ctx, f.mail(ctx))
 	f.hurry()
+}
+
+// mail reads what the outbox holds.
+func (f *Federation) mail(ctx context.Context) []Request {
+	var mail []Request
+	f.try(ctx, "reading the outbox", f.store.read(ctx, func(s *Site) { mail = s.Mail() }))
+	return mail
 }
 
 // gather asks everybody until all have agreed, or one has not.

@@ -139,9 +139,36 @@ func TestOneReviewAtATime(t *testing.T) {
 	}
 	_, err = s.handle(late)
 	s.wantErr(err, "dc-1 is in candidate-review for dc-3")
+	if _, err := s.handle(Request{Verb: Abort, Tx: "another", From: s.site("dc-1").self.Peer, To: s.site("dc-2").self.Peer}); err != nil || s.site("dc-2").overlay == nil {
+		t.Errorf("the end of another transaction has ended the review (%v)", err)
+	}
 	s.lapse(s.site("dc-1"))
 	if _, err := s.handle(late); err != nil {
 		t.Errorf("after the lease the late decision is refused: %v", err)
+	}
+}
+
+// A request that comes after a later one of the same reservation takes nothing
+// back: the port that was agreed on last stays held.
+func TestLateTry(t *testing.T) {
+	t.Parallel()
+	s := newSteps(t)
+	s.decide("dc-0", add("dc-1"))
+	s.tell("dc-0")
+	dc1 := s.site("dc-1")
+	dc1.next = 4
+	r, err := s.begin("dc-0", Proposal{Kind: Reserve, Instance: "one"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := r.Requests()[0]
+	first.Proposal.Port = 5
+	s.gather(r)
+	if _, err := s.handle(first); err == nil {
+		t.Error("a port of an earlier try is held again")
+	}
+	if got := dc1.ports[4]; got != holderOf("one") || dc1.ports[5] != "" {
+		t.Errorf("port 4 is held by %q and port 5 by %q", got, dc1.ports[5])
 	}
 }
 
