@@ -2,6 +2,8 @@ package federation
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -22,6 +24,12 @@ type Client struct {
 // NewClient returns a client of the site of that name at an address. The
 // certificate is the site's own.
 func NewClient(dc, address string, files Files) (*Client, error) {
+	if _, err := ParseName(dc); err != nil {
+		return nil, fmt.Errorf("dc: %w", err)
+	}
+	if err := errors.Join(files.validate()...); err != nil {
+		return nil, err
+	}
 	keys, err := newPKI(files)
 	if err != nil {
 		return nil, err

@@ -29,12 +29,17 @@ func TestKilledCoordinator(t *testing.T) {
 			died := a.dieAt(c.point)
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			go func() { _, _ = a.client.Add(ctx, candidate.peer(), joinToken) }()
+			go func() {
+				for ctx.Err() == nil {
+					_, _ = a.client.Add(ctx, candidate.peer(), joinToken)
+				}
+			}()
 			select {
 			case <-died:
-			case <-time.After(30 * time.Second):
+			case <-time.After(time.Minute):
 				t.Fatal("the coordinator was not killed")
 			}
+			cancel()
 			a.stop()
 			if !c.decided {
 				await(t, "the others are what they were", func() bool {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -30,8 +31,12 @@ type site struct {
 	stop   func()
 }
 
-// lease is that of the tests' sites.
-const lease = 4 * time.Second
+// lease and patience are those of the tests' sites: short, and long enough for
+// a machine that is busy.
+const (
+	lease    = 8 * time.Second
+	patience = 3 * time.Second
+)
 
 // newSites returns running sites with certificates of one authority.
 func newSites(t *testing.T, names ...string) []*site {
@@ -52,7 +57,7 @@ func newSite(t *testing.T, authority *fixtures.Authority, dc string) *site {
 	s.link = fixtures.NewLink(t, listen)
 	s.cfg = federation.Config{
 		DC: dc, Listen: listen, Address: s.link.Addr(), Files: federation.Files{Cert: cert, Key: key, CA: authority.CA()},
-		JoinToken: joinToken, Ports: state.Ports{First: 30000, Last: 30099}, Lease: lease, Patience: time.Second,
+		JoinToken: joinToken, Ports: state.Ports{First: 30000, Last: 30099}, Lease: lease, Patience: patience,
 		Interval: 100 * time.Millisecond, Greeting: 300 * time.Millisecond, Grace: time.Hour,
 		Hostname: dc, Log: fixtures.Log(t).With("dc", dc),
 	}
@@ -136,7 +141,13 @@ func (s *site) add(other *site) error {
 func (s *site) mustAdd(others ...*site) {
 	s.t.Helper()
 	for _, other := range others {
-		if err := s.add(other); err != nil {
+		var err error
+		for range 3 {
+			if err = s.add(other); err == nil || !strings.Contains(err.Error(), "cannot reach") {
+				break // only silence may be the machine's fault
+			}
+		}
+		if err != nil {
 			s.t.Fatalf("%s adds %s: %v", s.dc, other.dc, err)
 		}
 		await(s.t, "all know of "+other.dc, func() bool { return len(s.status().Untold) == 0 })
@@ -172,7 +183,7 @@ func (s *site) value(key string) string {
 // await waits until cond holds.
 func await(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for !cond() {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited in vain until %s", what)
