@@ -179,9 +179,11 @@ func (p *planner) look(tx *state.Tx) error {
 type change struct{ state.Change }
 
 // apply makes the records say what the update has made true.
-func (c change) apply(in *state.Instance, cluster *state.Cluster) {
+func (c change) apply(cfg Config, in *state.Instance, cluster *state.Cluster) {
 	in.PlanID, in.Parameters = c.PlanID, c.Parameters
 	cluster.PlanID, cluster.NodeSpec = c.PlanID, c.Spec
+	plan, _ := cfg.plan(c.PlanID)
+	cluster.MaxSessions = plan.MaxSessions
 	cluster.Nodes = slices.Clone(cluster.Nodes)
 	for i := range cluster.Nodes {
 		n := &cluster.Nodes[i]
