@@ -18,6 +18,9 @@ func (s *Site) commit(req Request) (again bool, err error) {
 	if req.To.UUID != s.self.UUID {
 		return false, refuse(Gone, "%s is not what it was: it has left federation %s", s.self.DC, e.Federation)
 	}
+	if s.self.Evicted > 0 {
+		return false, refuse(Gone, "%s was evicted at epoch %d: it follows no decision any more", s.self.DC, s.self.Evicted)
+	}
 	if err := s.isMember(); err != nil {
 		return false, err
 	}
