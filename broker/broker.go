@@ -57,6 +57,9 @@ func New(cfg Config, client *clientv3.Client) (*Broker, error) {
 	}
 	schema := state.NewSchema()
 	b := &Broker{cfg: cfg, log: cfg.Log, client: client, tables: newTables(schema), listening: make(chan struct{})}
+	if cfg.GlobalPorts != nil {
+		cfg.GlobalPorts.Watch(schema)
+	}
 	b.driver = newDriver(cfg, b.tables, state.NewElection(schema, "broker"))
 	engine, err := state.NewEngine(state.EngineConfig{
 		Client: client, Schema: schema, Reactor: b.driver, Name: "broker",

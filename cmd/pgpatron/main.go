@@ -47,8 +47,9 @@ func newRoot() *cobra.Command {
 		SilenceErrors:     true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
-	root.AddCommand(devCommand(), brokerCommand(), registrarCommand(), routerCommand(), registryCommand())
+	root.AddCommand(devCommand(), brokerCommand(), registrarCommand(), routerCommand(), registryCommand(), federationCommand())
 	root.AddCommand(operatorCommands()...)
+	root.AddCommand(federationCommands()...)
 	return root
 }
 
