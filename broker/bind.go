@@ -9,6 +9,7 @@ import (
 
 	"github.com/pivotal-cf/brokerapi/v10/domain"
 
+	"github.com/pgpatron/pgpatron/broker/catalog"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -25,7 +26,7 @@ func (b *Broker) bind(ctx context.Context, instanceSegment, bindingSegment strin
 	if err != nil {
 		return spec, err
 	}
-	params, err := b.cfg.parseBindParameters(details.RawParameters)
+	params, err := b.cfg.bindLimits().Parse(details.RawParameters)
 	if err != nil {
 		return spec, err
 	}
@@ -52,7 +53,7 @@ func (b *Broker) bind(ctx context.Context, instanceSegment, bindingSegment strin
 }
 
 // newBinding makes the record of a binding whose login is still to be made.
-func (b *Broker) newBinding(id, bid string, details domain.BindDetails, params bindParameters) (state.Binding, error) {
+func (b *Broker) newBinding(id, bid string, details domain.BindDetails, params catalog.BindParameters) (state.Binding, error) {
 	app := details.AppGUID
 	if app == "" && details.BindResource != nil {
 		app = details.BindResource.AppGuid
@@ -65,12 +66,12 @@ func (b *Broker) newBinding(id, bid string, details domain.BindDetails, params b
 		Role: "binding_" + strings.ToLower(rand.Text()), Sealed: sealed,
 		State: state.BindingCreating, Created: time.Now().UTC().Truncate(time.Second),
 	}
-	params.applyTo(&binding)
+	apply(params, &binding)
 	return binding, err
 }
 
-// applyTo makes a new binding as the parameters ask.
-func (p bindParameters) applyTo(b *state.Binding) {
+// apply makes a new binding as the parameters ask.
+func apply(p catalog.BindParameters, b *state.Binding) {
 	b.ReadOnly = p.ReadOnly
 	if p.Lifetime > 0 {
 		b.Expires = b.Created.Add(p.Lifetime)

@@ -143,7 +143,7 @@ func (b *Broker) decide(ctx context.Context, name string, apply func(tx *state.T
 	var refusal error
 	err := b.engine.Do(ctx, state.Group{Name: name, Apply: func(tx *state.Tx) error {
 		refusal = nil
-		err := apply(tx)
+		err := asAnswer(apply(tx))
 		if isAnswer(err) {
 			refusal, err = err, nil
 		}

@@ -9,6 +9,9 @@ import (
 	"time"
 
 	"github.com/pivotal-cf/brokerapi/v10/domain"
+
+	"github.com/pgpatron/pgpatron/broker/catalog"
+	"github.com/pgpatron/pgpatron/broker/internal/words"
 )
 
 // releaseTime is how much longer than an operation may take a platform waits
@@ -42,27 +45,27 @@ func (b *Broker) Services(context.Context) ([]domain.Service, error) {
 	return []domain.Service{service}, nil
 }
 
-func (b *Broker) catalogPlan(p Plan) domain.ServicePlan {
+func (b *Broker) catalogPlan(p catalog.Plan) domain.ServicePlan {
 	polling := int((max(b.cfg.ProvisionTimeout, b.cfg.longestUpdate()) + releaseTime).Seconds())
 	return domain.ServicePlan{
 		ID:                     p.ID,
 		Name:                   p.Name,
 		Description:            p.Description,
-		Free:                   domain.FreeValue(p.free()),
+		Free:                   domain.FreeValue(p.CostsNothing()),
 		Metadata:               planMetadata(p),
 		MaximumPollingDuration: &polling,
 		MaintenanceInfo:        b.maintenanceInfo(),
 		Schemas: &domain.ServiceSchemas{
 			Instance: domain.ServiceInstanceSchema{
-				Create: domain.Schema{Parameters: provisionSchema(p)},
-				Update: domain.Schema{Parameters: updateSchema(p)},
+				Create: domain.Schema{Parameters: p.ProvisionSchema()},
+				Update: domain.Schema{Parameters: p.UpdateSchema()},
 			},
-			Binding: domain.ServiceBindingSchema{Create: domain.Schema{Parameters: bindSchema(b.cfg)}},
+			Binding: domain.ServiceBindingSchema{Create: domain.Schema{Parameters: b.cfg.bindLimits().Schema()}},
 		},
 	}
 }
 
-func planMetadata(p Plan) *domain.ServicePlanMetadata {
+func planMetadata(p catalog.Plan) *domain.ServicePlanMetadata {
 	metadata := domain.ServicePlanMetadata{
 		DisplayName:        cmp.Or(p.DisplayName, p.Name),
 		Bullets:            p.Bullets,
@@ -70,7 +73,7 @@ func planMetadata(p Plan) *domain.ServicePlanMetadata {
 	}
 	if len(metadata.Bullets) == 0 {
 		metadata.Bullets = []string{
-			fmt.Sprintf("%d PostgreSQL %s", p.Nodes, plural(p.Nodes, "server", "servers")),
+			fmt.Sprintf("%d PostgreSQL %s", p.Nodes, words.Plural(p.Nodes, "server", "servers")),
 			fmt.Sprintf("%d MiB of memory and %.1f cores each", p.MemoryMB, float64(p.MilliCPU)/1000),
 			"Permanent host and port",
 		}
@@ -129,11 +132,4 @@ func maintenanceInfoOf(image string) *domain.MaintenanceInfo {
 		return nil
 	}
 	return &domain.MaintenanceInfo{Version: version, Description: "PostgreSQL 17 with Patroni, image " + version}
-}
-
-func plural(n int, one, many string) string {
-	if n == 1 {
-		return one
-	}
-	return many
 }

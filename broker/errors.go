@@ -9,6 +9,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/pivotal-cf/brokerapi/v10/domain/apiresponses"
 
+	"github.com/pgpatron/pgpatron/broker/catalog"
+	"github.com/pgpatron/pgpatron/broker/planner"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -36,16 +38,29 @@ func isAnswer(err error) bool {
 	return ok
 }
 
+// asAnswer makes answers of what the catalog and the planner refuse. Whoever lacks
+// backends is told by translate alone: by then things may have been written.
+func asAnswer(err error) error {
+	if wrong, ok := errors.AsType[catalog.Refusal](err); ok {
+		return badRequest("%s", wrong.Reason)
+	}
+	if impossible, ok := errors.AsType[planner.Impossible](err); ok {
+		return answer(http.StatusUnprocessableEntity, "", "%s", impossible.Reason)
+	}
+	return err
+}
+
 // translate turns any error into an answer. What the client can do nothing
 // about is logged under a number, and the client is told the number.
 func (b *Broker) translate(ctx context.Context, doing string, err error) error {
 	if err == nil {
 		return nil
 	}
+	err = asAnswer(err)
 	if isAnswer(err) {
 		return err
 	}
-	if few, ok := errors.AsType[errTooFewBackends](err); ok {
+	if few, ok := errors.AsType[planner.TooFewBackends](err); ok {
 		return badRequest("%s", few.Error())
 	}
 	if errors.Is(err, state.ErrNoPort) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/pivotal-cf/brokerapi/v10/domain"
 
+	"github.com/pgpatron/pgpatron/broker/catalog"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -68,7 +69,7 @@ func (b *Broker) instance(ctx context.Context, segment string) (state.Instance, 
 
 // parametersOf returns parameters as the API shows them: never absent.
 func parametersOf(raw []byte) any {
-	if given, err := parseObject(raw); err == nil && given != nil {
+	if given, err := catalog.ParseObject(raw); err == nil && given != nil {
 		return given
 	}
 	return map[string]any{}

@@ -9,6 +9,8 @@ import (
 	"github.com/pivotal-cf/brokerapi/v10/domain"
 	"github.com/pivotal-cf/brokerapi/v10/domain/apiresponses"
 
+	"github.com/pgpatron/pgpatron/broker/catalog"
+	"github.com/pgpatron/pgpatron/broker/planner"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -42,7 +44,7 @@ func (b *Broker) provision(ctx context.Context, segment string, details domain.P
 	if !ok {
 		return spec, badRequest("plan_id: %q is not in the catalog", details.PlanID)
 	}
-	params, err := parseProvisionParameters(plan, details.RawParameters)
+	params, err := plan.ProvisionParameters(details.RawParameters)
 	if err != nil {
 		return spec, err
 	}
@@ -151,8 +153,8 @@ func newOperation(kind state.OperationType, step, description string) state.Oper
 
 // newCluster makes the record of a cluster, all but its port and nodes, and
 // returns what it is to be. Settings and extensions come once it runs.
-func (b *Broker) newCluster(in state.Instance, plan Plan, params parameters) (state.Cluster, target) {
-	goal := newTarget(plan, params, state.NodeSpec{Image: b.cfg.Image, MemoryMB: plan.MemoryMB, MilliCPU: plan.MilliCPU})
+func (b *Broker) newCluster(in state.Instance, plan catalog.Plan, params catalog.Parameters) (state.Cluster, planner.Target) {
+	goal := planner.NewTarget(plan, params, state.NodeSpec{Image: b.cfg.Image, MemoryMB: plan.MemoryMB, MilliCPU: plan.MilliCPU})
 	login := func(username string) state.Credentials {
 		return state.Credentials{Username: username, Password: state.Secret(rand.Text())}
 	}
@@ -169,27 +171,27 @@ func (b *Broker) newCluster(in state.Instance, plan Plan, params parameters) (st
 		ReplicationCredentials: login(replicaRole),
 		RESTCredentials:        login(restUser),
 		Database:               databaseName,
-		Synchronous:            goal.synchronous,
+		Synchronous:            goal.Synchronous,
 		PostgresMajor:          b.cfg.PostgresMajor,
-		NodeSpec:               goal.spec,
-		MaxSessions:            goal.plan.MaxSessions,
+		NodeSpec:               goal.Spec,
+		MaxSessions:            goal.Plan.MaxSessions,
 	}, goal
 }
 
 // admit gives the cluster its port and its nodes' places and writes both
 // records.
-func (b *Broker) admit(tx *state.Tx, in state.Instance, cluster state.Cluster, goal target) error {
-	if err := b.tables.countIn(tx, goal.plan); err != nil {
+func (b *Broker) admit(tx *state.Tx, in state.Instance, cluster state.Cluster, goal planner.Target) error {
+	if err := b.tables.countIn(tx, goal.Plan); err != nil {
 		return err
 	}
-	backends, err := b.tables.fleet(b.cfg.ShareBackends).placeNew(goal.plan, goal.nodes)
+	backends, err := b.tables.fleet(b.cfg.ShareBackends).PlaceNew(goal.Plan, goal.Nodes)
 	if err != nil {
 		return err
 	}
 	if cluster.AllocatedPort, err = b.cfg.Ports.Allocate(tx, in.InstanceID); err != nil {
 		return err
 	}
-	if b.cfg.ReadOnlyPorts && goal.nodes > 1 {
+	if b.cfg.ReadOnlyPorts && goal.Nodes > 1 {
 		if cluster.ReadOnlyPort, err = b.cfg.Ports.AllocateReadOnly(tx, in.InstanceID); err != nil {
 			return err
 		}

@@ -25,8 +25,8 @@ func (b *Broker) succeed(tx *state.Tx, wanted state.Binding) (state.Binding, err
 		return wanted, badRequest("predecessor_binding_id: app_guid and parameters are those of binding %q: leave them out", old.BindingID)
 	}
 	wanted.AppGUID, wanted.Parameters = old.AppGUID, old.Parameters
-	params, err := b.cfg.parseBindParameters(old.Parameters)
-	params.applyTo(&wanted)
+	params, err := b.cfg.bindLimits().Parse(old.Parameters)
+	apply(params, &wanted)
 	return wanted, err
 }
 

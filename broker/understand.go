@@ -2,14 +2,14 @@ package broker
 
 import (
 	"encoding/json"
-	"errors"
 	"net/http"
 	"slices"
 
 	"github.com/google/uuid"
 	"github.com/pivotal-cf/brokerapi/v10/domain"
 
-	"github.com/pgpatron/pgpatron/patroni"
+	"github.com/pgpatron/pgpatron/broker/catalog"
+	"github.com/pgpatron/pgpatron/broker/planner"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -27,16 +27,16 @@ func (b *Broker) understand(tx *state.Tx, u *update, id string, details domain.U
 	if u.want, err = b.wanted(u, details); err != nil {
 		return err
 	}
-	if u.want.plan.ID != u.in.PlanID {
-		if err := b.tables.haveRoom(tx, u.want.plan); err != nil {
+	if u.want.Plan.ID != u.in.PlanID {
+		if err := b.tables.haveRoom(tx, u.want.Plan); err != nil {
 			return err
 		}
 	}
-	p := planner{cluster: u.cluster, fleet: b.tables.fleet(b.cfg.ShareBackends), want: u.want, newID: uuid.NewString}
-	if err := p.look(tx); err != nil {
+	picture, err := b.tables.picture(tx, u.cluster, b.cfg.ShareBackends)
+	if err != nil {
 		return err
 	}
-	u.steps, err = p.plan()
+	u.steps, err = planner.Plan(picture, u.want, uuid.NewString)
 	return err
 }
 
@@ -93,33 +93,33 @@ func requestOf(details domain.UpdateDetails) json.RawMessage {
 }
 
 // wanted works out what the instance is to be, and notes what that changes.
-func (b *Broker) wanted(u *update, details domain.UpdateDetails) (target, error) {
+func (b *Broker) wanted(u *update, details domain.UpdateDetails) (planner.Target, error) {
 	plan, kept, err := b.planOf(u, details.PlanID)
 	if err != nil {
-		return target{}, err
+		return planner.Target{}, err
 	}
-	given, err := parseUpdateParameters(plan, details.RawParameters)
+	given, err := plan.UpdateParameters(details.RawParameters)
 	if err != nil {
-		return target{}, err
+		return planner.Target{}, err
 	}
-	merged := encode(merge(kept, given.raw))
-	wanted, err := parseProvisionParameters(plan, merged)
+	merged := catalog.Encode(catalog.Merge(kept, given.Raw))
+	wanted, err := plan.ProvisionParameters(merged)
 	if err != nil {
-		return target{}, noPlanChange("plan %s does not take what the instance has: %s", plan.Name, err)
+		return planner.Target{}, noPlanChange("plan %s does not take what the instance has: %s", plan.Name, err)
 	}
 	spec, err := b.specOf(u, plan, details.MaintenanceInfo, given)
-	t := newTarget(plan, wanted, spec)
-	t.actions = given.actions
+	t := planner.NewTarget(plan, wanted, spec)
+	t.Actions = given.Actions
 	u.change = change{state.Change{PlanID: plan.ID, Parameters: merged, Spec: spec, Request: requestOf(details)}}
 	return t, err
 }
 
 // planOf returns the plan that the instance is to have and those of its
 // parameters that hold under it.
-func (b *Broker) planOf(u *update, planID string) (Plan, map[string]json.RawMessage, error) {
-	kept, err := parseObject(u.in.Parameters)
+func (b *Broker) planOf(u *update, planID string) (catalog.Plan, map[string]json.RawMessage, error) {
+	kept, err := catalog.ParseObject(u.in.Parameters)
 	if err != nil {
-		return Plan{}, nil, err
+		return catalog.Plan{}, nil, err
 	}
 	if planID == "" || planID == u.in.PlanID {
 		plan, known := b.cfg.plan(u.in.PlanID)
@@ -138,7 +138,7 @@ func (b *Broker) planOf(u *update, planID string) (Plan, map[string]json.RawMess
 	case plan.Fixed:
 		return plan, nil, noPlanChange("plan %s can not be changed to, only ordered", plan.Name)
 	}
-	return plan, forPlan(plan, kept), nil
+	return plan, plan.Inherited(kept), nil
 }
 
 // noPlanChange is the answer to a change of plan that makes no sense.
@@ -148,12 +148,12 @@ func noPlanChange(format string, args ...any) error {
 
 // specOf returns what the instance's nodes are to be made from: what they are,
 // but for what the request changes.
-func (b *Broker) specOf(u *update, plan Plan, given *domain.MaintenanceInfo, wanted parameters) (state.NodeSpec, error) {
+func (b *Broker) specOf(u *update, plan catalog.Plan, given *domain.MaintenanceInfo, wanted catalog.Parameters) (state.NodeSpec, error) {
 	spec := u.cluster.NodeSpec
 	if plan.ID != u.in.PlanID {
 		spec.MemoryMB, spec.MilliCPU = plan.MemoryMB, plan.MilliCPU
 	}
-	if wanted.restart {
+	if wanted.Restart {
 		spec.Restarts++
 	}
 	if given == nil || given.Version == "" {
@@ -164,15 +164,6 @@ func (b *Broker) specOf(u *update, plan Plan, given *domain.MaintenanceInfo, wan
 	}
 	spec.Image = b.cfg.Image
 	return spec, b.checkMajor(u.cluster, spec.Image)
-}
-
-// look reads who leads and who follows synchronously.
-func (p *planner) look(tx *state.Tx) error {
-	leader, _, errLeader := state.Load(tx, state.LeaderKey(p.cluster.InstanceID), state.Text)
-	p.leader = leader
-	sync, _, errSync := state.Load(tx, state.SyncKey(p.cluster.InstanceID), state.JSON[patroni.Sync])
-	p.sync = sync
-	return errors.Join(errLeader, errSync)
 }
 
 // change is what an update ends in.

@@ -7,6 +7,7 @@ import (
 	"github.com/pivotal-cf/brokerapi/v10/domain"
 	"github.com/pivotal-cf/brokerapi/v10/domain/apiresponses"
 
+	"github.com/pgpatron/pgpatron/broker/planner"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -52,7 +53,7 @@ func (b *Broker) update(ctx context.Context, segment string, details domain.Upda
 // readOnlyPort gives an instance that gets its first replica a port for reading,
 // where instances have one.
 func (b *Broker) readOnlyPort(tx *state.Tx, u *update) (err error) {
-	if !b.cfg.ReadOnlyPorts || u.want.nodes == 1 || u.cluster.ReadOnlyPort != 0 {
+	if !b.cfg.ReadOnlyPorts || u.want.Nodes == 1 || u.cluster.ReadOnlyPort != 0 {
 		return nil
 	}
 	u.cluster.ReadOnlyPort, err = b.cfg.Ports.AllocateReadOnly(tx, u.in.InstanceID)
@@ -78,7 +79,7 @@ func (b *Broker) PlanUpdate(ctx context.Context, instanceID string, details doma
 type update struct {
 	in      state.Instance
 	cluster state.Cluster
-	want    target
+	want    planner.Target
 	change  change
 	steps   []state.Step
 	// running says that the instance's operation is this very update.
