@@ -21,6 +21,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/pgpatron/pgpatron/broker/osb"
 	"github.com/pgpatron/pgpatron/broker/postgres"
 	"github.com/pgpatron/pgpatron/state"
 )
@@ -144,7 +145,7 @@ func (b *Broker) decide(ctx context.Context, name string, apply func(tx *state.T
 	err := b.engine.Do(ctx, state.Group{Name: name, Apply: func(tx *state.Tx) error {
 		refusal = nil
 		err := asAnswer(apply(tx))
-		if isAnswer(err) {
+		if osb.IsAnswer(err) {
 			refusal, err = err, nil
 		}
 		return err

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"net/http"
 	"strings"
 	"time"
 
@@ -82,44 +81,6 @@ func planMetadata(p catalog.Plan) *domain.ServicePlanMetadata {
 		metadata.Costs = append(metadata.Costs, domain.ServicePlanCost{Amount: c.Amount, Unit: c.Unit})
 	}
 	return &metadata
-}
-
-// catalogPath is where platforms read the catalog.
-const catalogPath = "/v2/catalog"
-
-// extendCatalog adds to the catalog what brokerapi v10 has no fields for.
-func (b *Broker) extendCatalog(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == catalogPath {
-			if known, err := b.Services(r.Context()); err == nil {
-				setField(r.Context(), "services", extendServices(known))
-			}
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
-// extendedService and extendedPlan are brokerapi's with the fields that it lacks.
-type extendedService struct {
-	domain.Service
-	Plans []extendedPlan `json:"plans"`
-}
-
-type extendedPlan struct {
-	domain.ServicePlan
-	BindingRotatable bool `json:"binding_rotatable"`
-}
-
-func extendServices(known []domain.Service) []extendedService {
-	var out []extendedService
-	for _, s := range known {
-		extended := extendedService{Service: s}
-		for _, p := range s.Plans {
-			extended.Plans = append(extended.Plans, extendedPlan{ServicePlan: p, BindingRotatable: true})
-		}
-		out = append(out, extended)
-	}
-	return out
 }
 
 // maintenanceInfo is the version of the image that new nodes run.

@@ -10,6 +10,7 @@ import (
 	"github.com/pivotal-cf/brokerapi/v10/domain/apiresponses"
 
 	"github.com/pgpatron/pgpatron/broker/catalog"
+	"github.com/pgpatron/pgpatron/broker/osb"
 	"github.com/pgpatron/pgpatron/broker/planner"
 	"github.com/pgpatron/pgpatron/state"
 )
@@ -33,7 +34,7 @@ func (b *Broker) Provision(ctx context.Context, instanceID string, details domai
 
 func (b *Broker) provision(ctx context.Context, segment string, details domain.ProvisionDetails, asyncAllowed bool) (domain.ProvisionedServiceSpec, error) {
 	var spec domain.ProvisionedServiceSpec
-	id, err := parseID("instance_id", segment)
+	id, err := osb.ParseID("instance_id", segment)
 	if err != nil {
 		return spec, err
 	}
@@ -42,7 +43,7 @@ func (b *Broker) provision(ctx context.Context, segment string, details domain.P
 	}
 	plan, ok := b.cfg.plan(details.PlanID)
 	if !ok {
-		return spec, badRequest("plan_id: %q is not in the catalog", details.PlanID)
+		return spec, osb.BadRequest("plan_id: %q is not in the catalog", details.PlanID)
 	}
 	params, err := plan.ProvisionParameters(details.RawParameters)
 	if err != nil {
@@ -80,9 +81,9 @@ func (b *Broker) provision(ctx context.Context, segment string, details domain.P
 func checkOwner(details domain.ProvisionDetails) error {
 	switch {
 	case details.OrganizationGUID == "":
-		return badRequest("organization_guid: must be set")
+		return osb.BadRequest("organization_guid: must be set")
 	case details.SpaceGUID == "":
-		return badRequest("space_guid: must be set")
+		return osb.BadRequest("space_guid: must be set")
 	}
 	return nil
 }
@@ -108,13 +109,13 @@ func provisioned(found, wanted state.Instance) (domain.ProvisionedServiceSpec, e
 	op := found.Operation
 	switch {
 	case op.Type == state.Deprovision && op.Running():
-		return spec, errConcurrency
+		return spec, osb.ErrConcurrency
 	case !sameInstance(found, wanted):
-		return spec, answer(409, "", "instance %q exists with other attributes", found.InstanceID)
+		return spec, osb.Answer(409, "", "instance %q exists with other attributes", found.InstanceID)
 	case op.Type == state.Provision && op.Running():
 		spec.IsAsync, spec.OperationData = true, op.ID
 	case op.Type == state.Provision && op.State == state.Failed:
-		return spec, answer(409, "", "instance %q could not be made: %s; delete it first", found.InstanceID, op.Description)
+		return spec, osb.Answer(409, "", "instance %q could not be made: %s; delete it first", found.InstanceID, op.Description)
 	default:
 		spec.AlreadyExists = true
 	}
@@ -211,7 +212,7 @@ func (b *Broker) Deprovision(ctx context.Context, instanceID string, details dom
 
 func (b *Broker) deprovision(ctx context.Context, segment string, details domain.DeprovisionDetails, asyncAllowed bool) (domain.DeprovisionServiceSpec, error) {
 	var spec domain.DeprovisionServiceSpec
-	id, err := parseID("instance_id", segment)
+	id, err := osb.ParseID("instance_id", segment)
 	if err != nil {
 		return spec, err
 	}
@@ -225,7 +226,7 @@ func (b *Broker) deprovision(ctx context.Context, segment string, details domain
 			return apiresponses.ErrInstanceDoesNotExist
 		}
 		if details.ServiceID != in.ServiceID || details.PlanID != in.PlanID {
-			return badRequest("instance %q is of another service or plan than the request says", id)
+			return osb.BadRequest("instance %q is of another service or plan than the request says", id)
 		}
 		if !asyncAllowed {
 			return apiresponses.ErrAsyncRequired

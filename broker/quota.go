@@ -7,6 +7,7 @@ import (
 
 	"github.com/pgpatron/pgpatron/broker/catalog"
 	"github.com/pgpatron/pgpatron/broker/internal/words"
+	"github.com/pgpatron/pgpatron/broker/osb"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -29,7 +30,7 @@ func (t *tables) haveRoom(tx *state.Tx, plan catalog.Plan) error {
 	if plan.MaxInstances > 0 && count >= plan.MaxInstances {
 		// Not 5xx: platforms would send a DELETE after it. Not 422: nor after one
 		// with an error that they do not know.
-		return answer(http.StatusForbidden, "", "quota: plan %s may have %d %s, and has them", plan.Name, plan.MaxInstances, words.Plural(plan.MaxInstances, "instance", "instances"))
+		return osb.Answer(http.StatusForbidden, "", "quota: plan %s may have %d %s, and has them", plan.Name, plan.MaxInstances, words.Plural(plan.MaxInstances, "instance", "instances"))
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/pivotal-cf/brokerapi/v10/domain"
 
 	"github.com/pgpatron/pgpatron/broker/catalog"
+	"github.com/pgpatron/pgpatron/broker/osb"
 	"github.com/pgpatron/pgpatron/broker/planner"
 	"github.com/pgpatron/pgpatron/state"
 )
@@ -19,7 +20,7 @@ func (b *Broker) understand(tx *state.Tx, u *update, id string, details domain.U
 		return err
 	}
 	if details.ServiceID != u.in.ServiceID {
-		return badRequest("service_id: instance %q is of another service", id)
+		return osb.BadRequest("service_id: instance %q is of another service", id)
 	}
 	if err := u.free(details); err != nil || u.running {
 		return err
@@ -48,14 +49,14 @@ func (u *update) load(tx *state.Tx, id string) (err error) {
 		return err
 	}
 	if !exists {
-		return answer(http.StatusNotFound, "", "instance does not exist")
+		return osb.Answer(http.StatusNotFound, "", "instance does not exist")
 	}
 	u.cluster, made, err = state.Load(tx, state.ClusterKey(id), state.JSON[state.Cluster])
 	if err != nil {
 		return err
 	}
 	if !made {
-		return answer(http.StatusUnprocessableEntity, "", "instance %q could not be made: %s; delete it", id, u.in.Operation.Description)
+		return osb.Answer(http.StatusUnprocessableEntity, "", "instance %q could not be made: %s; delete it", id, u.in.Operation.Description)
 	}
 	return nil
 }
@@ -69,9 +70,9 @@ func (u *update) free(details domain.UpdateDetails) error {
 		u.running = true
 		return nil
 	case op.Running():
-		return errConcurrency
+		return osb.ErrConcurrency
 	case op.Type != state.Update && op.State == state.Failed:
-		return answer(http.StatusUnprocessableEntity, "", "instance %q could not be made: %s; delete it", u.in.InstanceID, op.Description)
+		return osb.Answer(http.StatusUnprocessableEntity, "", "instance %q could not be made: %s; delete it", u.in.InstanceID, op.Description)
 	}
 	return nil
 }
@@ -124,7 +125,7 @@ func (b *Broker) planOf(u *update, planID string) (catalog.Plan, map[string]json
 	if planID == "" || planID == u.in.PlanID {
 		plan, known := b.cfg.plan(u.in.PlanID)
 		if !known {
-			return plan, nil, answer(http.StatusUnprocessableEntity, "", "plan_id: the instance's plan, %q, is no longer in the catalog", u.in.PlanID)
+			return plan, nil, osb.Answer(http.StatusUnprocessableEntity, "", "plan_id: the instance's plan, %q, is no longer in the catalog", u.in.PlanID)
 		}
 		return plan, kept, nil
 	}
@@ -132,7 +133,7 @@ func (b *Broker) planOf(u *update, planID string) (catalog.Plan, map[string]json
 	before, _ := b.cfg.plan(u.in.PlanID)
 	switch {
 	case !known:
-		return plan, nil, badRequest("plan_id: %q is not in the catalog", planID)
+		return plan, nil, osb.BadRequest("plan_id: %q is not in the catalog", planID)
 	case before.Fixed:
 		return plan, nil, noPlanChange("instances of plan %s keep it", before.Name)
 	case plan.Fixed:
@@ -143,7 +144,7 @@ func (b *Broker) planOf(u *update, planID string) (catalog.Plan, map[string]json
 
 // noPlanChange is the answer to a change of plan that makes no sense.
 func noPlanChange(format string, args ...any) error {
-	return answer(http.StatusUnprocessableEntity, "PlanChangeNotSupported", format, args...)
+	return osb.Answer(http.StatusUnprocessableEntity, "PlanChangeNotSupported", format, args...)
 }
 
 // specOf returns what the instance's nodes are to be made from: what they are,

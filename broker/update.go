@@ -7,6 +7,7 @@ import (
 	"github.com/pivotal-cf/brokerapi/v10/domain"
 	"github.com/pivotal-cf/brokerapi/v10/domain/apiresponses"
 
+	"github.com/pgpatron/pgpatron/broker/osb"
 	"github.com/pgpatron/pgpatron/broker/planner"
 	"github.com/pgpatron/pgpatron/state"
 )
@@ -67,7 +68,7 @@ func (b *Broker) PlanUpdate(ctx context.Context, instanceID string, details doma
 	var steps []state.Step
 	err := b.admitUpdate(ctx, instanceID, details, func(_ *state.Tx, u *update) error {
 		if u.running {
-			return errConcurrency
+			return osb.ErrConcurrency
 		}
 		steps = u.steps
 		return nil
@@ -89,7 +90,7 @@ type update struct {
 // admitUpdate finds out what a request asks for and hands that to decide, in a
 // transaction that depends on all that was looked at.
 func (b *Broker) admitUpdate(ctx context.Context, segment string, details domain.UpdateDetails, decide func(tx *state.Tx, u *update) error) error {
-	id, err := parseID("instance_id", segment)
+	id, err := osb.ParseID("instance_id", segment)
 	if err != nil {
 		return err
 	}
