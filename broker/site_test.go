@@ -179,7 +179,7 @@ func (s *site) run() (b *broker.Broker, base string, stop func()) {
 
 func (s *site) poll(what string, cond func() bool) {
 	s.t.Helper()
-	deadline := time.Now().Add(15 * time.Second)
+	deadline := time.Now().Add(45 * time.Second)
 	for !cond() {
 		if time.Now().After(deadline) {
 			s.t.Fatalf("waited in vain until %s", what)

@@ -72,7 +72,8 @@ type Config struct {
 	TableFile string
 	// Loops is how many event loops serve the clients. Default: one for each core.
 	Loops int
-	// DataPlane says what moves the bytes of sessions. Default: UserPlane.
+	// DataPlane says what moves the bytes of sessions. Default: UserPlane, without a
+	// look at what an earlier router may have left in the kernel.
 	DataPlane DataPlane
 	// LeaveRules has what the kernel leads stay when Run ends, for a router that is
 	// started again at once and adopts it. Meanwhile nobody cuts what a leader
@@ -99,9 +100,6 @@ func (c Config) WithDefaults() Config {
 	}
 	if c.Metrics == "" {
 		c.Metrics = "127.0.0.1:8890"
-	}
-	if c.DataPlane == "" {
-		c.DataPlane = UserPlane
 	}
 	if c.Log == nil {
 		c.Log = slog.Default()
@@ -135,7 +133,7 @@ func (c Config) Validate() error {
 	if c.Ports.First < 1 || c.Ports.Last > 65535 || c.Ports.First > c.Ports.Last {
 		errs = append(errs, fmt.Errorf("router.ports: must be FIRST-LAST within 1-65535, got %v", c.Ports))
 	}
-	if _, err := ParseDataPlane(string(c.DataPlane)); err != nil {
+	if _, err := ParseDataPlane(string(c.DataPlane)); err != nil && c.DataPlane != "" {
 		errs = append(errs, fmt.Errorf("router.data_plane: %w", err))
 	}
 	if _, _, err := net.SplitHostPort(c.Metrics); err != nil {

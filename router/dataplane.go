@@ -65,8 +65,13 @@ func newFastPath(cfg Config, p *plane) *fastPath {
 
 // run has the kernel lead, if it may and can, until ctx ends.
 func (f *fastPath) run(ctx context.Context) error {
-	if f.cfg.DataPlane == UserPlane {
+	switch f.cfg.DataPlane {
+	case "":
+		f.tell(UserPlane, "default")
+		return nil
+	case UserPlane:
 		f.tell(UserPlane, "configured")
+		f.clear()
 		return nil
 	}
 	k, err := f.open(ctx)
@@ -80,17 +85,27 @@ func (f *fastPath) run(ctx context.Context) error {
 		return fmt.Errorf("router.data_plane: the kernel can not be used: %w", err)
 	case err != nil:
 		f.tell(UserPlane, err.Error())
+		f.clear()
 		return nil
 	}
 	f.mu.Lock()
 	f.kernel = k
 	f.mu.Unlock()
 	f.tell(KernelPlane, "nothing is in its way")
-	f.plane.take(ctx, &lanes{
-		kernel: k, prober: f.plane.prober, slots: make(chan struct{}, probeSlots),
-		count: func(ask func()) { f.plane.conns.Go(ask) },
-	})
+	f.plane.take(ctx, &lanes{kernel: k, prober: f.plane.prober, run: f.plane.conns.Go})
 	return k.Run(ctx)
+}
+
+// clear removes what an earlier router has left in the kernel, where nobody would
+// cut it now.
+func (f *fastPath) clear() {
+	found, err := kernel.Remove(f.plane.log)
+	switch {
+	case err != nil:
+		f.plane.log.Error("an earlier router may still lead in the kernel; mend it with: nft delete table ip pgpatron; nft delete table ip6 pgpatron", "err", err)
+	case found:
+		f.plane.log.Info("removed what an earlier router led in the kernel")
+	}
 }
 
 // open opens the kernel's plane. Another router that has it is waited for: it may

@@ -1,31 +1,6 @@
 package router
 
-import (
-	"context"
-	"errors"
-	"net/netip"
-	"time"
-
-	"github.com/pgpatron/pgpatron/router/kernel"
-)
-
-// lanes join routes with the kernel, where it leads.
-type lanes struct {
-	kernel *kernel.Plane
-	prober *prober
-	// slots bound how many leaders are asked at once for the kernel's sake.
-	slots chan struct{}
-	// count counts the goroutines that ask.
-	count func(func())
-}
-
-const (
-	// probeSlots is enough for the wave of a lost host, and few sockets.
-	probeSlots = 128
-	// A leader that is not ready gives up its slot for a while after a turn.
-	probeTurn  = time.Second
-	probePause = 200 * time.Millisecond
-)
+import "net/netip"
 
 // lane is the way of one route through the kernel. The zero lane leads nowhere.
 type lane struct {
@@ -87,11 +62,7 @@ func (r *route) pursue(g *reign) {
 		l.kernel.Offer(l.port, addr)
 		return
 	}
-	l.count(func() {
-		if l.await(r, g) == nil {
-			r.offer(g, addr)
-		}
-	})
+	l.pursue(pursuit{route: r, reign: g, addr: addr})
 }
 
 // offer has the kernel lead to the leader of a reign, if it is still the present one.
@@ -100,28 +71,6 @@ func (r *route) offer(g *reign, addr netip.AddrPort) {
 	defer r.mu.Unlock()
 	if r.reign == g && !r.closed {
 		r.lane.kernel.Offer(r.lane.port, addr)
-	}
-}
-
-// await waits until the leader of a reign takes writes or the reign is over. It
-// takes turns with the other lanes.
-func (l lane) await(r *route, g *reign) error {
-	for {
-		select {
-		case l.slots <- struct{}{}:
-		case <-g.ctx.Done():
-			return context.Cause(g.ctx)
-		}
-		ctx, cancel := context.WithTimeout(g.ctx, probeTurn)
-		err := l.prober.await(ctx, r, g)
-		cancel()
-		<-l.slots
-		if !errors.Is(err, context.DeadlineExceeded) || g.ctx.Err() != nil {
-			return err
-		}
-		if err := sleep(g.ctx, probePause); err != nil {
-			return err
-		}
 	}
 }
 

@@ -47,7 +47,7 @@ func newRoot() *cobra.Command {
 		SilenceErrors:     true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
-	root.AddCommand(devCommand(), brokerCommand(), registrarCommand(), routerCommand())
+	root.AddCommand(devCommand(), brokerCommand(), registrarCommand(), routerCommand(), registryCommand())
 	root.AddCommand(operatorCommands()...)
 	return root
 }

@@ -14,7 +14,7 @@ import (
 
 // rounds is how often every kind of client is cut off. Thousands find what a few
 // do not: a reset that is one packet too old.
-var rounds = flag.Int("rounds", 2, "how many times every kind of connection is cut")
+var rounds = flag.Int("rounds", 1, "how many times every kind of connection is cut")
 
 // Whatever a client is and does, a cut ends its connection, on both sides.
 func cutEndsEveryKindOfConnection(t *testing.T, l *lab) {

@@ -22,6 +22,7 @@ const (
 	fin = 0x01
 	syn = 0x02
 	rst = 0x04
+	psh = 0x08
 	ack = 0x10
 )
 
@@ -107,6 +108,22 @@ func flags(of, want byte) []expr.Any {
 func anyFlag(of byte) []expr.Any {
 	load := &expr.Payload{DestRegister: regWork, Base: expr.PayloadBaseTransportHeader, Offset: 13, Len: 1}
 	return append([]expr.Any{load}, masked(expr.CmpOpNeq, []byte{of}, []byte{0})...)
+}
+
+// What clients of PostgreSQL send, without encryption, before the server is to end
+// the connection: a whole message, and the code of another behind its length.
+var (
+	terminate     = []byte{'X', 0, 0, 0, 4}
+	cancelRequest = []byte{0x04, 0xd2, 0x16, 0x2e}
+)
+
+// says goes on if the packet's data have certain bytes at an offset.
+func says(offset uint32, want []byte) []expr.Any {
+	const data = expr.PayloadBase(unix.NFT_PAYLOAD_TRANSPORT_HEADER + 1) // behind the TCP header
+	return []expr.Any{
+		&expr.Payload{DestRegister: regWork, Base: data, Offset: offset, Len: uint32(len(want))},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: regWork, Data: want},
+	}
 }
 
 // status goes on if of the given bits of a flow's status exactly those of want are set.

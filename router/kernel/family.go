@@ -38,8 +38,9 @@ var ipv4 = &family{
 var ipv6 = &family{
 	name: "IPv6", nft: nftables.TableFamilyIPv6, flows: netfilter.ProtoIPv6, address: nftables.TypeIP6Addr,
 	bytes: 16, port: regPort6, source: 8, destination: 24,
-	loopback: netip.IPv6Loopback().AsSlice(), loopbackMask: netip.MustParseAddr("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff").AsSlice(),
-	forwarding: "net.ipv6.conf.all.forwarding", forwardingFile: "/proc/sys/net/ipv6/conf/all/forwarding", iptables: "ip6tables",
+	loopback:     netip.IPv6Loopback().AsSlice(),
+	loopbackMask: netip.MustParseAddr("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff").AsSlice(),
+	forwarding:   "net.ipv6.conf.all.forwarding", forwardingFile: "/proc/sys/net/ipv6/conf/all/forwarding", iptables: "ip6tables",
 }
 
 // families are all of them.

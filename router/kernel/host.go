@@ -21,13 +21,15 @@ const looseFile = "/proc/sys/net/netfilter/nf_conntrack_tcp_loose"
 // that can be seen without touching anything.
 func checkHost(listen netip.Addr) error {
 	if listen.IsLoopback() {
-		return fmt.Errorf("connections to %v are led by a kernel only if net.ipv4.conf.*.route_localnet is set, which lets other hosts reach loopback services", listen)
+		return fmt.Errorf("connections to %v are led by a kernel only if net.ipv4.conf.*.route_localnet is set, "+
+			"which lets other hosts reach loopback services", listen)
 	}
 	if err := checkCapabilities(); err != nil {
 		return err
 	}
 	if loose, err := readNumber(looseFile); err == nil && loose == 0 {
-		return errors.New("net.netfilter.nf_conntrack_tcp_loose is 0: what is left of a connection that was cut would go unanswered; mend it with: sysctl -w net.netfilter.nf_conntrack_tcp_loose=1")
+		return errors.New("net.netfilter.nf_conntrack_tcp_loose is 0: what is left of a connection that was cut would go unanswered; " +
+			"mend it with: sysctl -w net.netfilter.nf_conntrack_tcp_loose=1")
 	}
 	return nil
 }

@@ -65,6 +65,8 @@ type Plane struct {
 	ledger  ledger
 	paths   *paths
 	repeats []repeat
+	// mended is whether orders may have been lost on the way to the tables.
+	mended bool
 	// full is whether it has been told that this host can hardly track more.
 	full bool
 
@@ -98,6 +100,32 @@ var ErrBusy = errors.New("another router of this host leads in the kernel")
 // returns an error that says what is in the way if this host can not do it. It
 // leads nothing new yet.
 func Open(cfg Config) (*Plane, error) {
+	p := newPlane(cfg)
+	if err := p.open(); err != nil {
+		return nil, errors.Join(err, p.close())
+	}
+	return p, nil
+}
+
+// Remove ends what an earlier process has left in the kernel, for one that will
+// not lead there: every connection is cut and every rule removed. It reports
+// whether there was anything. What another router has is not touched.
+func Remove(log *slog.Logger) (found bool, err error) {
+	if checkCapabilities() != nil {
+		return false, nil
+	}
+	p := newPlane(Config{Log: log})
+	err = p.connect()
+	if err == nil {
+		found, err = p.remove()
+	}
+	if errors.Is(err, ErrBusy) {
+		err = nil
+	}
+	return found, errors.Join(err, p.close())
+}
+
+func newPlane(cfg Config) *Plane {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
@@ -105,22 +133,33 @@ func Open(cfg Config) (*Plane, error) {
 		cfg.Doubted = func(uint16) {}
 	}
 	cfg.Listen = cfg.Listen.Unmap()
-	p := &Plane{
+	return &Plane{
 		cfg: cfg, log: cfg.Log, wake: make(chan struct{}, 1), orders: map[uint16][]order{},
 		ledger: newLedger(), paths: newPaths(cfg.Ports, cfg.Log),
 		tables: map[*family]*table{ipv4: newTable(ipv4, cfg.Listen), ipv6: newTable(ipv6, cfg.Listen)},
 	}
-	if err := p.open(); err != nil {
-		return nil, errors.Join(err, p.close())
-	}
-	return p, nil
 }
 
-// open opens all that Run needs, and nothing later: privileges may be dropped.
-func (p *Plane) open() (err error) {
+// open looks at everything before it changes anything.
+func (p *Plane) open() error {
 	if err := checkHost(p.cfg.Listen); err != nil {
 		return err
 	}
+	if err := p.connect(); err != nil {
+		return err
+	}
+	if err := checkMarks(p.asker); err != nil {
+		return err
+	}
+	if err := p.paths.survey(p.asker, time.Now()); err != nil {
+		return err
+	}
+	return p.restore()
+}
+
+// connect opens all that Run needs, so that nothing is opened later: privileges
+// may be dropped.
+func (p *Plane) connect() (err error) {
 	// The name is one of the network namespace, as the rules are.
 	if p.lock, err = net.Listen("unix", "@pgpatron-kernel"); err != nil {
 		return ErrBusy
@@ -134,19 +173,11 @@ func (p *Plane) open() (err error) {
 	if p.askTracker, err = dialTracker(p.cfg.Listen); err != nil {
 		return err
 	}
-	if p.asker, err = dialNftables(); err != nil {
-		return err
-	}
-	if err := checkMarks(p.asker); err != nil {
-		return err
-	}
-	if err := p.restore(); err != nil {
-		return err
-	}
-	return p.paths.survey(p.conn, time.Now())
+	p.asker, err = dialNftables()
+	return err
 }
 
-// close closes what open has opened.
+// close closes what connect and restore have opened.
 func (p *Plane) close() error {
 	var errs []error
 	if p.poker != nil {

@@ -298,7 +298,7 @@ func (l *lab) addr(kind string) netip.Addr {
 func mustAddrPort(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
 
 // expectReset waits until a connection has been reset.
-func (l *lab) expectReset(conn *net.TCPConn) {
+func (l *lab) expectReset(conn net.Conn) {
 	l.t.Helper()
 	conn.SetDeadline(time.Now().Add(patience))
 	if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {

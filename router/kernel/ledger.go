@@ -62,7 +62,9 @@ func (l *ledger) misled(of iter.Seq[uint16]) leads {
 	out := leads{}
 	for port := range of {
 		addr, led := l.led[port]
-		if _, cutting := l.cutting[port]; led && (cutting || l.wanted[port] != addr) {
+		_, cutting := l.cutting[port]
+		_, adopted := l.adopted[port]
+		if led && (cutting || !adopted && l.wanted[port] != addr) {
 			out[port] = addr
 		}
 	}

@@ -1,6 +1,7 @@
 package kernel_test
 
 import (
+	"context"
 	"io"
 	"net"
 	"sync"
@@ -33,6 +34,9 @@ func TestPlane(t *testing.T) {
 		{"ServerThatEndsConnectionsIsDoubted", serverThatEndsConnectionsIsDoubted},
 		{"Counters", counters},
 		{"OneRouterAtATime", oneRouterAtATime},
+		{"RemoveCutsWhatIsLeft", removeCutsWhatIsLeft},
+		{"BytesArriveAfterAnEarlyEnd", bytesArriveAfterAnEarlyEnd},
+		{"ResetsPass", resetsPass},
 		{"StrayPacketsHarmNobody", strayPacketsHarmNobody},
 		{"DockersFirewall", dockersFirewall},
 		{"UnreachableLeaderFallsThrough", unreachableLeaderFallsThrough},
@@ -165,6 +169,30 @@ func endCutsAndLeavesNothing(t *testing.T, l *lab) {
 	l.reach("direct", "ipv4", l.l1["ipv4"])
 	conn := l.ask("natted", "ipv4")
 	stop()
+	l.expectReset(conn)
+	l.reach("direct", "ipv4", l.user)
+	if tables := l.tables(); len(tables) > 2 {
+		t.Errorf("tables are left: %v, want those of the lab alone", tables)
+	}
+}
+
+// A router that leads in user space cuts what an earlier one has left.
+func removeCutsWhatIsLeft(t *testing.T, l *lab) {
+	if found, err := kernel.Remove(fixtures.Log(t)); found || err != nil {
+		t.Errorf("before: got %t and error %v, want nothing found", found, err)
+	}
+	p, stop := l.start(kernel.Config{LeaveRules: true})
+	p.Offer(l.portNumber(), l.l1["ipv4"].addr)
+	l.reach("direct", "ipv4", l.l1["ipv4"])
+	conn := l.ask("natted", "ipv4")
+	if found, err := kernel.Remove(fixtures.Log(t)); found || err != nil {
+		t.Errorf("while a router runs: got %t and error %v, want nothing found", found, err)
+	}
+	l.expectEcho(conn)
+	stop()
+	if found, err := kernel.Remove(fixtures.Log(t)); !found || err != nil {
+		t.Errorf("after: got %t and error %v, want something found", found, err)
+	}
 	l.expectReset(conn)
 	l.reach("direct", "ipv4", l.user)
 	if tables := l.tables(); len(tables) > 2 {
@@ -323,6 +351,33 @@ func oneRouterAtATime(t *testing.T, l *lab) {
 	}
 	stop()
 	l.start(kernel.Config{})
+}
+
+// What a plane has made passes its own look at it; what somebody has taken from it
+// does not.
+func TestVerify(t *testing.T) {
+	l := &lab{t: t, router: netlab.Here(t)}
+	p, err := kernel.Open(kernel.Config{Log: fixtures.Log(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Verify(); err != nil {
+		t.Error(err)
+	}
+	c := l.nft()
+	table := &nftables.Table{Name: "pgpatron", Family: nftables.TableFamilyIPv6}
+	c.DelChain(&nftables.Chain{Name: "hide", Table: table})
+	if err := c.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Verify(); err == nil {
+		t.Error("a missing chain was not noticed")
+	}
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := p.Run(over); err != nil {
+		t.Error(err)
+	}
 }
 
 // doubts counts what a plane doubts.

@@ -117,7 +117,8 @@ func (t *table) chains() []chain {
 				SourceRegister: regWork, SetName: t.servers.Name, SetID: t.servers.ID,
 			}}, drop()),
 			// That a leader can not be reached is kept from the client as a refusal is.
-			words(state(expr.CtStateBitRELATED), isNotTCP(), status(translate|assured, translate), portOfFlow(), t.isServed(), putInto(t.failed), drop())),
+			words(state(expr.CtStateBitRELATED), isNotTCP(), status(translate|assured, translate),
+				portOfFlow(), t.isServed(), putInto(t.failed), drop())),
 		t.base("watch_out", nftables.ChainTypeFilter, nftables.ChainHookOutput, -140,
 			words(isTCP(), status(translate, translate), direction(original), jump("from_client")),
 			words(isTCP(), status(translate, translate), direction(reply), jump("from_server"))),
@@ -176,12 +177,17 @@ func (t *table) stray() []expr.Any {
 // behind somebody else's NAT, which lets nothing else through. While flows are
 // being cut, none passes: each is answered with a reset. So the mark of a flow
 // that is dumped later is its client's last word, or a newer one has been reset.
+//
+// A client that says goodbye, or wants something cancelled, waits for the server to
+// end the connection: it has ended its side as good as any.
 func (t *table) fromClient() [][]expr.Any {
 	established := state(expr.CtStateBitESTABLISHED)
 	return [][]expr.Any{
 		words(portAsked(), isIn(t.sent), flags(rst|ack, ack), markACK()),
 		words(flags(syn|rst, 0), portAsked(), isIn(t.cut), rejectTCP()),
 		words(anyFlag(fin|rst), established, portAsked(), isIn(t.ports), setLabel()),
+		words(anyFlag(psh), says(0, terminate), portAsked(), isIn(t.ports), setLabel()),
+		words(anyFlag(psh), says(4, cancelRequest), portAsked(), isIn(t.ports), setLabel()),
 		// A SYN that comes again has met silence.
 		words(flags(syn|ack, syn), status(seenReply, 0), portAsked(), t.isServed(), putInto(t.failed)),
 	}

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
+
+	"github.com/google/nftables"
 )
 
 const (
@@ -13,8 +16,9 @@ const (
 	// verifyInterval is how often everything that is led is compared with what
 	// should be.
 	verifyInterval = 10 * time.Second
-	// retryInterval is the pause after something went wrong.
-	retryInterval = 250 * time.Millisecond
+	// The pauses after something went wrong, and went wrong again.
+	firstRetry = 100 * time.Millisecond
+	lastRetry  = 10 * time.Second
 	// farewell bounds the last wave.
 	farewell = 10 * time.Second
 )
@@ -27,6 +31,7 @@ func (p *Plane) Run(ctx context.Context) error {
 	defer watch.Stop()
 	repeats := time.NewTimer(time.Hour)
 	defer repeats.Stop()
+	failures := 0
 	for verified := time.Now(); ctx.Err() == nil; {
 		var err error
 		select {
@@ -42,9 +47,12 @@ func (p *Plane) Run(ctx context.Context) error {
 			}
 		case <-repeats.C:
 		}
-		if err != nil {
+		if err == nil {
+			failures = 0
+		} else {
 			p.log.Warn("leading in the kernel, will retry", "err", err)
-			p.mend(ctx)
+			p.mend(ctx, failures)
+			failures++
 		}
 		repeats.Reset(p.pokeAgain(time.Now()))
 	}
@@ -53,14 +61,15 @@ func (p *Plane) Run(ctx context.Context) error {
 
 // mend brings tables and ledger together again, after a pause: whatever an edit
 // that failed has left.
-func (p *Plane) mend(ctx context.Context) {
+func (p *Plane) mend(ctx context.Context, failures int) {
 	select {
 	case <-ctx.Done():
-	case <-time.After(retryInterval):
+	case <-time.After(min(firstRetry<<min(failures, 10), lastRetry)):
 	}
 	if err := p.restore(); err != nil {
 		p.log.Warn("restoring rules, will retry", "err", err)
 	}
+	p.mended = true
 	p.awake()
 }
 
@@ -69,6 +78,29 @@ func (p *Plane) leave() error {
 	if p.cfg.LeaveRules {
 		return nil
 	}
+	return p.clear()
+}
+
+// remove is leave for what somebody else has begun, if anybody has.
+func (p *Plane) remove() (found bool, err error) {
+	all, err := p.asker.ListTables()
+	if err != nil {
+		return false, fmt.Errorf("reading this host's tables: %w", err)
+	}
+	isOurs := func(t *nftables.Table) bool {
+		return t.Name == tableName && (t.Family == ipv4.nft || t.Family == ipv6.nft)
+	}
+	if !slices.ContainsFunc(all, isOurs) {
+		return false, nil
+	}
+	if err := p.restore(); err != nil {
+		return true, err
+	}
+	return true, p.clear()
+}
+
+// clear cuts every connection and removes every rule.
+func (p *Plane) clear() error {
 	p.take() // what was ordered before is of no use now
 	for port := range p.ledger.known {
 		p.ledger.note(port, order{cut: true})

@@ -26,13 +26,19 @@ func (p *Plane) wave() error {
 	}
 	if settled {
 		if err := p.settle(); err != nil {
+			p.Settle() // again
 			return err
 		}
 	}
-	stopped, err := p.freeze(slices.Values(append(ports(p.ledger.cutting), slices.Collect(maps.Keys(orders))...)))
+	touched := append(ports(p.ledger.cutting), slices.Collect(maps.Keys(orders))...)
+	if p.mended {
+		touched = slices.Collect(maps.Keys(p.ledger.led))
+	}
+	stopped, err := p.freeze(slices.Values(touched))
 	if err != nil {
 		return err
 	}
+	p.mended = false
 	for port := range stopped {
 		p.leading.remove(port)
 	}
