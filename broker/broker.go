@@ -21,6 +21,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/pgpatron/pgpatron/broker/osb"
 	"github.com/pgpatron/pgpatron/broker/postgres"
 	"github.com/pgpatron/pgpatron/state"
 )
@@ -146,8 +147,8 @@ func (b *Broker) decide(ctx context.Context, name string, apply func(tx *state.T
 	var refusal error
 	err := b.engine.Do(ctx, state.Group{Name: name, Apply: func(tx *state.Tx) error {
 		refusal = nil
-		err := apply(tx)
-		if isAnswer(err) {
+		err := asAnswer(apply(tx))
+		if osb.IsAnswer(err) {
 			refusal, err = err, nil
 		}
 		return err

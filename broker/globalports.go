@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/pgpatron/pgpatron/broker/catalog"
+	"github.com/pgpatron/pgpatron/broker/osb"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -27,9 +29,9 @@ type GlobalPorts interface {
 const portPatience = 3 * time.Second
 
 // wantsGlobal reports whether a new instance is to have a global port.
-func (b *Broker) wantsGlobal(params parameters) bool {
-	if params.global != nil {
-		return *params.global
+func (b *Broker) wantsGlobal(params catalog.Parameters) bool {
+	if params.Global != nil {
+		return *params.Global
 	}
 	return b.cfg.GlobalByDefault
 }
@@ -102,5 +104,5 @@ func portRefusal(err error) error {
 	if errors.Is(err, state.ErrStopped) || errors.Is(err, context.Canceled) {
 		return err
 	}
-	return answer(http.StatusConflict, "", "%s", err.Error())
+	return osb.Answer(http.StatusConflict, "", "%s", err.Error())
 }

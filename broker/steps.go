@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/pgpatron/pgpatron/broker/planner"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -139,18 +140,15 @@ func (d *driver) planGoal(tx *state.Tx, in state.Instance) ([]state.Step, error)
 		return nil, err
 	}
 	plan, _ := d.cfg.plan(in.PlanID)
-	wanted, err := parseProvisionParameters(plan, in.Parameters)
+	wanted, err := plan.ProvisionParameters(in.Parameters)
 	if err != nil {
 		return nil, err
 	}
-	p := planner{
-		cluster: cluster, fleet: d.tables.fleet(d.cfg.ShareBackends), newID: uuid.NewString,
-		want: newTarget(plan, wanted, cluster.NodeSpec),
-	}
-	if err := p.look(tx); err != nil {
+	picture, err := d.tables.picture(tx, cluster, d.cfg.ShareBackends)
+	if err != nil {
 		return nil, err
 	}
-	return p.plan()
+	return planner.Plan(picture, planner.NewTarget(plan, wanted, cluster.NodeSpec), uuid.NewString)
 }
 
 func (d *driver) awaitRelease(in state.Instance) []state.Group {

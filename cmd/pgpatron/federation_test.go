@@ -16,6 +16,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/pgpatron/pgpatron/broker"
+	"github.com/pgpatron/pgpatron/broker/catalog"
 	"github.com/pgpatron/pgpatron/federation"
 	"github.com/pgpatron/pgpatron/fixtures"
 	"github.com/pgpatron/pgpatron/state"
@@ -92,7 +93,7 @@ func (s *town) put(key, value string) {
 func (s *town) provision(id, parameters string) (int, string) {
 	s.t.Helper()
 	body := fmt.Sprintf(`{"service_id":%q,"plan_id":%q,"organization_guid":"o","space_guid":"s","parameters":%s}`,
-		broker.ServiceID, broker.DefaultPlans()[0].ID, parameters)
+		broker.ServiceID, catalog.DefaultPlans()[0].ID, parameters)
 	req, err := http.NewRequestWithContext(s.t.Context(), http.MethodPut,
 		"http://"+s.broker+"/v2/service_instances/"+id+"?accepts_incomplete=true", strings.NewReader(body))
 	if err != nil {

@@ -1,4 +1,4 @@
-package broker
+package catalog
 
 import (
 	"fmt"
@@ -21,8 +21,8 @@ type Limits struct {
 	Settings []Setting `yaml:"settings"`
 }
 
-// mostNodes bounds the nodes of any cluster.
-const mostNodes = 9
+// MostNodes bounds the nodes of any cluster.
+const MostNodes = 9
 
 // DefaultExtensions returns what comes with PostgreSQL and is trusted.
 func DefaultExtensions() []string {
@@ -56,9 +56,9 @@ func (l Limits) withDefaults(nodes int) Limits {
 // validate reports what is wrong with the limits of the plan at key.
 func (l Limits) validate(key string, nodes int) []error {
 	var errs []error
-	if l.MinNodes < 1 || l.MinNodes > nodes || l.MaxNodes < nodes || l.MaxNodes > mostNodes {
+	if l.MinNodes < 1 || l.MinNodes > nodes || l.MaxNodes < nodes || l.MaxNodes > MostNodes {
 		errs = append(errs, fmt.Errorf("%s.min_nodes, max_nodes: must be from 1 to %d with nodes, %d, between them, got %d and %d",
-			key, mostNodes, nodes, l.MinNodes, l.MaxNodes))
+			key, MostNodes, nodes, l.MinNodes, l.MaxNodes))
 	}
 	if slices.Contains(l.Extensions, "") {
 		errs = append(errs, fmt.Errorf("%s.extensions: must not hold empty names", key))

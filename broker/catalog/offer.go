@@ -1,4 +1,4 @@
-package broker
+package catalog
 
 import (
 	"cmp"
@@ -47,14 +47,16 @@ type Cost struct {
 	Unit string `yaml:"unit"`
 }
 
-func (s Service) withDefaults() Service {
+// WithDefaults returns the service with every default filled in.
+func (s Service) WithDefaults() Service {
 	s.DisplayName = cmp.Or(s.DisplayName, "PostgreSQL")
 	s.LongDescription = cmp.Or(s.LongDescription, "A PostgreSQL cluster run by Patroni. Its host and port never change; when its leader dies, a standby takes over in about a second.")
 	s.Provider = cmp.Or(s.Provider, "pgpatron")
 	return s
 }
 
-func (s Service) validate() []error {
+// Validate reports every problem, each naming its key.
+func (s Service) Validate() []error {
 	var errs []error
 	for _, field := range []struct {
 		key, value string
@@ -114,8 +116,8 @@ func (c Cost) validate() error {
 	return nil
 }
 
-// free reports whether the plan costs nothing.
-func (o Offer) free() bool {
+// CostsNothing reports whether the plan costs nothing.
+func (o Offer) CostsNothing() bool {
 	if o.Free != nil {
 		return *o.Free
 	}

@@ -1,10 +1,11 @@
-package broker
+package planner
 
 import (
 	"cmp"
 	"slices"
-	"strings"
 
+	"github.com/pgpatron/pgpatron/broker/catalog"
+	"github.com/pgpatron/pgpatron/broker/internal/words"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -16,30 +17,35 @@ type lineup struct {
 
 // line decides the lineup.
 func (p *planner) line() error {
-	if len(p.want.backends) > 0 {
+	if len(p.want.Backends) > 0 {
 		return p.lineExactly()
 	}
 	if err := p.knowMoveOff(); err != nil {
 		return err
 	}
 	for _, n := range p.current() {
-		if n.BackendID == p.want.moveOff {
+		if n.BackendID == p.want.MoveOff {
 			p.leave = append(p.leave, n)
 		} else {
 			p.stay = append(p.stay, n)
 		}
 	}
-	for len(p.stay) > p.want.nodes {
+	for len(p.stay) > p.want.Nodes {
 		p.dismiss()
 	}
-	return p.recruit(p.want.nodes - len(p.stay))
+	return p.recruit(p.want.Nodes - len(p.stay))
+}
+
+// Staying returns the nodes of a cluster that nobody has asked to remove.
+func Staying(c state.Cluster) []state.Node {
+	return slices.DeleteFunc(slices.Clone(c.Nodes), func(n state.Node) bool { return n.Removed })
 }
 
 // current returns the nodes that nobody has asked to remove, the leader last.
 func (p *planner) current() []state.Node {
-	nodes := slices.DeleteFunc(slices.Clone(p.cluster.Nodes), func(n state.Node) bool { return n.Removed })
+	nodes := Staying(p.Cluster)
 	slices.SortStableFunc(nodes, func(a, b state.Node) int {
-		return compareBool(a.NodeID == p.leader, b.NodeID == p.leader)
+		return compareBool(a.NodeID == p.Leader, b.NodeID == p.Leader)
 	})
 	return nodes
 }
@@ -57,26 +63,26 @@ func compareBool(a, b bool) int {
 
 // knowMoveOff refuses the name of a backend that nobody has heard of.
 func (p *planner) knowMoveOff() error {
-	id := p.want.moveOff
-	_, registered := p.fleet.find(id)
-	used := slices.ContainsFunc(p.cluster.Nodes, func(n state.Node) bool { return n.BackendID == id })
+	id := p.want.MoveOff
+	_, registered := p.Fleet.find(id)
+	used := slices.ContainsFunc(p.Cluster.Nodes, func(n state.Node) bool { return n.BackendID == id })
 	if id != "" && !registered && !used {
-		return badRequest("parameter move_off: there is no backend %q", id)
+		return catalog.Refuse("parameter move_off: there is no backend %q", id)
 	}
 	return nil
 }
 
 // lineExactly has one node on each of the wanted backends and none elsewhere.
 func (p *planner) lineExactly() error {
-	if len(p.want.backends) != p.want.nodes {
-		return badRequest("parameter backends: names %d, and the instance is to have %d nodes; change node_count, too", len(p.want.backends), p.want.nodes)
+	if len(p.want.Backends) != p.want.Nodes {
+		return catalog.Refuse("parameter backends: names %d, and the instance is to have %d nodes; change node_count, too", len(p.want.Backends), p.want.Nodes)
 	}
-	if slices.Contains(p.want.backends, p.want.moveOff) {
-		return badRequest("parameter move_off: parameter backends wants %q", p.want.moveOff)
+	if slices.Contains(p.want.Backends, p.want.MoveOff) {
+		return catalog.Refuse("parameter move_off: parameter backends wants %q", p.want.MoveOff)
 	}
 	current := p.current()
 	wanted := map[string]bool{}
-	for _, id := range p.want.backends {
+	for _, id := range p.want.Backends {
 		wanted[id] = true
 	}
 	// The leader is the last, and stays rather than another on its backend.
@@ -90,15 +96,15 @@ func (p *planner) lineExactly() error {
 	}
 	slices.Reverse(p.stay)
 	slices.Reverse(p.leave)
-	for _, id := range p.want.backends {
+	for _, id := range p.want.Backends {
 		if !wanted[id] {
 			continue
 		}
-		if err := p.fleet.refuse(id); err != nil {
+		if err := p.Fleet.refuse(id); err != nil {
 			return err
 		}
 		if slices.Contains(p.leftAt(), id) {
-			return badRequest("parameter backends: a node of the instance on %q is still being removed", id)
+			return catalog.Refuse("parameter backends: a node of the instance on %q is still being removed", id)
 		}
 		p.enlist(id)
 	}
@@ -106,15 +112,15 @@ func (p *planner) lineExactly() error {
 }
 
 // refuse says why a backend can not be given a node, if so.
-func (f fleet) refuse(id string) error {
+func (f Fleet) refuse(id string) error {
 	b, registered := f.find(id)
 	switch {
 	case !registered:
-		return badRequest("parameter backends: there is no backend %q", id)
+		return catalog.Refuse("parameter backends: there is no backend %q", id)
 	case !b.Healthy():
-		return badRequest("parameter backends: the Docker Engine of %q does not answer", id)
-	case f.cordoned[id]:
-		return badRequest("parameter backends: %q is cordoned", id)
+		return catalog.Refuse("parameter backends: the Docker Engine of %q does not answer", id)
+	case f.Cordoned[id]:
+		return catalog.Refuse("parameter backends: %q is cordoned", id)
 	}
 	return nil
 }
@@ -127,19 +133,19 @@ func (p *planner) dismiss() {
 	for _, n := range p.stay {
 		backends = append(backends, n.BackendID)
 	}
-	crowd := p.fleet.crowd(backends)
-	fit := p.fleet.fit()
+	crowd := p.Fleet.crowd(backends)
+	fit := p.Fleet.fit()
 	good := func(n state.Node) bool {
 		return slices.ContainsFunc(fit, func(b state.Backend) bool { return b.ID == n.BackendID })
 	}
 	first := slices.MinFunc(p.stay, func(a, b state.Node) int {
 		return cmp.Or(
-			compareBool(a.NodeID == p.leader, b.NodeID == p.leader),
+			compareBool(a.NodeID == p.Leader, b.NodeID == p.Leader),
 			compareBool(good(a), good(b)),
-			compareBool(p.sync.Names(a.NodeID), p.sync.Names(b.NodeID)),
+			compareBool(p.Sync.Names(a.NodeID), p.Sync.Names(b.NodeID)),
 			cmp.Compare(crowd.on[b.BackendID], crowd.on[a.BackendID]),
-			cmp.Compare(crowd.in[p.fleet.zone(b.BackendID)], crowd.in[p.fleet.zone(a.BackendID)]),
-			cmp.Compare(p.fleet.load[b.BackendID], p.fleet.load[a.BackendID]),
+			cmp.Compare(crowd.in[p.Fleet.zone(b.BackendID)], crowd.in[p.Fleet.zone(a.BackendID)]),
+			cmp.Compare(p.Fleet.Load[b.BackendID], p.Fleet.Load[a.BackendID]),
 		)
 	})
 	p.stay = slices.DeleteFunc(p.stay, func(n state.Node) bool { return n.NodeID == first.NodeID })
@@ -152,10 +158,10 @@ func (p *planner) recruit(n int) error {
 	for _, node := range p.stay {
 		taken = append(taken, node.BackendID)
 	}
-	chosen := p.fleet.place(n, taken, append(p.leftAt(), p.want.moveOff))
+	chosen := p.Fleet.place(n, taken, append(p.leftAt(), p.want.MoveOff))
 	if len(chosen) < n {
-		return badRequest("not enough backends: %d more %s a healthy backend without a node of the instance, there %s %d",
-			n, plural(n, "node needs", "nodes need each"), plural(len(chosen), "is", "are"), len(chosen))
+		return catalog.Refuse("not enough backends: %d more %s a healthy backend without a node of the instance, there %s %d",
+			n, words.Plural(n, "node needs", "nodes need each"), words.Plural(len(chosen), "is", "are"), len(chosen))
 	}
 	for _, backend := range chosen {
 		p.enlist(backend)
@@ -167,8 +173,8 @@ func (p *planner) recruit(n int) error {
 // they get no other.
 func (p *planner) leftAt() []string {
 	var backends []string
-	for _, n := range p.cluster.Nodes {
-		if n.Removed && !p.fleet.share {
+	for _, n := range p.Cluster.Nodes {
+		if n.Removed && !p.Fleet.Share {
 			backends = append(backends, n.BackendID)
 		}
 	}
@@ -177,19 +183,8 @@ func (p *planner) leftAt() []string {
 
 // enlist has a new node join on a backend.
 func (p *planner) enlist(backend string) {
-	spec := p.want.spec
+	spec := p.want.Spec
 	p.join = append(p.join, state.Node{
-		NodeID: p.newID(), BackendID: backend, PlanID: p.want.plan.ID, ServiceID: p.cluster.ServiceID, Spec: &spec,
+		NodeID: p.newID(), BackendID: backend, PlanID: p.want.Plan.ID, ServiceID: p.Cluster.ServiceID, Spec: &spec,
 	})
-}
-
-// listed joins words as a sentence does.
-func listed(words []string) string {
-	if len(words) == 0 {
-		return "none"
-	}
-	if len(words) == 1 {
-		return words[0]
-	}
-	return strings.Join(words[:len(words)-1], ", ") + " and " + words[len(words)-1]
 }

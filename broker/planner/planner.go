@@ -1,11 +1,12 @@
-package broker
+package planner
 
 import (
 	"fmt"
 	"maps"
 	"slices"
 
-	"github.com/pgpatron/pgpatron/patroni"
+	"github.com/pgpatron/pgpatron/broker/catalog"
+	"github.com/pgpatron/pgpatron/broker/internal/words"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -20,12 +21,8 @@ import (
 //
 // Docs: docs/decisions/0015-plans-of-steps.md.
 type planner struct {
-	cluster state.Cluster
-	// leader is the node that leads; empty if none does.
-	leader string
-	sync   patroni.Sync
-	fleet  fleet
-	want   target
+	Picture
+	want Target
 	// newID names new nodes.
 	newID func() string
 
@@ -40,25 +37,25 @@ func (p *planner) plan() ([]state.Step, error) {
 	if err := p.line(); err != nil {
 		return nil, err
 	}
-	if p.want.switchover && len(p.stay)+len(p.join) < 2 {
-		return nil, answer(422, "", "parameter switchover: there is no replica that could take over")
+	if p.want.Switchover && len(p.stay)+len(p.join) < 2 {
+		return nil, Impossible{"parameter switchover: there is no replica that could take over"}
 	}
-	if p.want.switchover && p.leader == "" {
-		return nil, answer(422, "", "parameter switchover: the cluster has no leader now; ask again")
+	if p.want.Switchover && p.Leader == "" {
+		return nil, Impossible{"parameter switchover: the cluster has no leader now; ask again"}
 	}
 	if raised, lowered := p.restarts(); len(raised) > 0 && len(lowered) > 0 {
-		return nil, badRequest("parameter settings: raise %s and lower %s in two updates: their restarts go in opposite orders", listed(raised), listed(lowered))
+		return nil, catalog.Refuse("parameter settings: raise %s and lower %s in two updates: their restarts go in opposite orders", words.List(raised), words.List(lowered))
 	}
 	p.removals = len(p.leave)
 	p.changeSettings()
 	p.addNodes()
 	p.changeSynchronous()
 	p.roll()
-	if !slices.Equal(p.cluster.Extensions, p.want.extensions) {
-		p.add(state.Step{Kind: state.ChangeExtensions, Extensions: p.want.extensions}, "make the database's extensions %s", listed(p.want.extensions))
+	if !slices.Equal(p.Cluster.Extensions, p.want.Extensions) {
+		p.add(state.Step{Kind: state.ChangeExtensions, Extensions: p.want.Extensions}, "make the database's extensions %s", words.List(p.want.Extensions))
 	}
 	if len(p.steps) > 0 {
-		p.add(state.Step{Kind: state.ProveWrite}, "write through port %d", p.cluster.AllocatedPort)
+		p.add(state.Step{Kind: state.ProveWrite}, "write through port %d", p.Cluster.AllocatedPort)
 	}
 	return p.steps, nil
 }
@@ -91,18 +88,18 @@ func (p *planner) name(n state.Node) string {
 // need a restart take hold on the leader first: no replica runs with less than
 // its leader. Those that are raised, last: see roll.
 func (p *planner) changeSettings() {
-	if maps.Equal(p.cluster.Settings, p.want.settings) {
+	if maps.Equal(p.Cluster.Settings, p.want.Settings) {
 		return
 	}
-	p.configure(p.cluster.Synchronous, "set %s", listed(p.changedSettings()))
+	p.configure(p.Cluster.Synchronous, "set %s", words.List(p.changedSettings()))
 	if _, lowered := p.restarts(); len(lowered) == 0 {
 		return
 	}
-	if leader, ok := p.cluster.Node(p.leader); ok {
+	if leader, ok := p.Cluster.Node(p.Leader); ok {
 		p.restart(leader)
 	}
 	for _, n := range p.stay {
-		if n.NodeID != p.leader {
+		if n.NodeID != p.Leader {
 			p.restart(n)
 		}
 	}
@@ -110,18 +107,18 @@ func (p *planner) changeSettings() {
 
 // restarts tells which settings ask for a restart.
 func (p *planner) restarts() (raised, lowered []string) {
-	return p.want.plan.restartDirection(p.cluster.Settings, p.want.settings)
+	return p.want.Plan.RestartDirection(p.Cluster.Settings, p.want.Settings)
 }
 
 // changedSettings names what changes and what it becomes.
 func (p *planner) changedSettings() []string {
 	var out []string
-	for name, value := range p.want.settings {
-		if before, ok := p.cluster.Settings[name]; !ok || before != value {
+	for name, value := range p.want.Settings {
+		if before, ok := p.Cluster.Settings[name]; !ok || before != value {
 			out = append(out, name+" to "+value)
 		}
 	}
-	for _, name := range without(p.cluster.Settings, p.want.settings) {
+	for _, name := range without(p.Cluster.Settings, p.want.Settings) {
 		out = append(out, name+" to its default")
 	}
 	slices.Sort(out)
@@ -129,8 +126,8 @@ func (p *planner) changedSettings() []string {
 }
 
 func (p *planner) configure(synchronous bool, format string, args ...any) {
-	reset := without(p.cluster.Settings, p.want.settings)
-	p.add(state.Step{Kind: state.Configure, Synchronous: synchronous, Settings: p.want.settings, Reset: reset}, format, args...)
+	reset := without(p.Cluster.Settings, p.want.Settings)
+	p.add(state.Step{Kind: state.Configure, Synchronous: synchronous, Settings: p.want.Settings, Reset: reset}, format, args...)
 }
 
 // without returns the names of settings that others lack.
@@ -158,10 +155,10 @@ func (p *planner) addNodes() {
 // no longer. Before the last but one node goes, remove sees to it.
 func (p *planner) changeSynchronous() {
 	switch {
-	case p.want.synchronous == p.cluster.Synchronous:
-	case p.want.synchronous:
+	case p.want.Synchronous == p.Cluster.Synchronous:
+	case p.want.Synchronous:
 		p.configure(true, "let commits wait for a standby")
-	case p.want.nodes > 1 || p.removals == 0:
+	case p.want.Nodes > 1 || p.removals == 0:
 		p.configure(false, "let commits no longer wait for a standby")
 	}
 }
@@ -170,22 +167,22 @@ func (p *planner) changeSynchronous() {
 // with one change of leadership.
 func (p *planner) roll() {
 	for _, n := range p.stay {
-		if n.NodeID != p.leader {
+		if n.NodeID != p.Leader {
 			p.refresh(n)
 		}
 	}
 	for _, n := range p.leave {
-		if n.NodeID != p.leader {
+		if n.NodeID != p.Leader {
 			p.remove(n)
 		}
 	}
-	leader, ok := p.cluster.Node(p.leader)
+	leader, ok := p.Cluster.Node(p.Leader)
 	if !ok {
 		return
 	}
 	leaves := slices.Contains(p.leave, leader)
 	if heirs := len(p.stay) + len(p.join); heirs > 1 || leaves {
-		if leaves || p.want.switchover || p.stale(leader) {
+		if leaves || p.want.Switchover || p.stale(leader) {
 			p.of(state.HandOver, leader, "hand the leadership over from %s")
 		}
 	}
@@ -199,15 +196,15 @@ func (p *planner) roll() {
 // stale reports whether a node has to be made anew or restarted.
 func (p *planner) stale(n state.Node) bool {
 	raised, _ := p.restarts()
-	return p.cluster.SpecOf(n) != p.want.spec || len(raised) > 0
+	return p.Cluster.SpecOf(n) != p.want.Spec || len(raised) > 0
 }
 
 // refresh brings a node to what it is to be made from and its settings.
 func (p *planner) refresh(n state.Node) {
-	was := p.cluster.SpecOf(n)
+	was := p.Cluster.SpecOf(n)
 	switch {
-	case was != p.want.spec:
-		spec := p.want.spec
+	case was != p.want.Spec:
+		spec := p.want.Spec
 		p.add(state.Step{Kind: state.ReshapeNode, Node: n.NodeID, Backend: n.BackendID, Spec: &spec}, "restart %s%s", p.name(n), difference(was, spec))
 	case p.stale(n):
 		p.restart(n)
@@ -215,12 +212,12 @@ func (p *planner) refresh(n state.Node) {
 }
 
 func (p *planner) restart(n state.Node) {
-	settings := p.want.plan.restartSettings(p.want.settings)
+	settings := p.want.Plan.RestartSettings(p.want.Settings)
 	p.add(state.Step{Kind: state.RestartNode, Node: n.NodeID, Backend: n.BackendID, Settings: settings}, "restart PostgreSQL of %s", p.name(n))
 }
 
 func (p *planner) remove(n state.Node) {
-	if p.removals == 1 && p.want.nodes == 1 && p.cluster.Synchronous {
+	if p.removals == 1 && p.want.Nodes == 1 && p.Cluster.Synchronous {
 		p.configure(false, "let commits no longer wait for a standby")
 	}
 	p.removals--
@@ -243,5 +240,5 @@ func difference(was, spec state.NodeSpec) string {
 	if len(changes) == 0 {
 		return ""
 	}
-	return " with " + listed(changes)
+	return " with " + words.List(changes)
 }

@@ -1,4 +1,4 @@
-package broker
+package catalog
 
 import (
 	"encoding/json"
@@ -186,9 +186,9 @@ func (s Setting) schema() map[string]any {
 	return out
 }
 
-// restartDirection tells which settings that need a restart are raised, and
+// RestartDirection tells which settings that need a restart are raised, and
 // which are lowered, by going from one set to another.
-func (l Limits) restartDirection(from, to map[string]string) (raised, lowered []string) {
+func (l Limits) RestartDirection(from, to map[string]string) (raised, lowered []string) {
 	for _, s := range l.Settings {
 		if !s.Restart {
 			continue
@@ -205,8 +205,8 @@ func (l Limits) restartDirection(from, to map[string]string) (raised, lowered []
 	return raised, lowered
 }
 
-// restartSettings returns what each setting that needs a restart is to be.
-func (l Limits) restartSettings(chosen map[string]string) map[string]string {
+// RestartSettings returns what each setting that needs a restart is to be.
+func (l Limits) RestartSettings(chosen map[string]string) map[string]string {
 	out := map[string]string{}
 	for _, s := range l.Settings {
 		if s.Restart {

@@ -1,25 +1,26 @@
-package broker
+package planner
 
 import (
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/pgpatron/pgpatron/broker/catalog"
 	"github.com/pgpatron/pgpatron/state"
 )
 
 // newFleet makes a backend of each word, ID or ID/ZONE. One whose id begins
 // with sick has no Docker Engine, with off is cordoned.
-func newFleet(words ...string) fleet {
-	f := fleet{cordoned: map[string]bool{}, load: map[string]int{}}
+func newFleet(words ...string) Fleet {
+	f := Fleet{Cordoned: map[string]bool{}, Load: map[string]int{}}
 	for _, word := range words {
 		id, zone, _ := strings.Cut(word, "/")
 		b := state.Backend{ID: id, Zone: zone, DockerVersion: "28"}
 		if strings.HasPrefix(id, "sick") {
 			b.DockerVersion = ""
 		}
-		f.cordoned[id] = strings.HasPrefix(id, "off")
-		f.backends = append(f.backends, b)
+		f.Cordoned[id] = strings.HasPrefix(id, "off")
+		f.Backends = append(f.Backends, b)
 	}
 	return f
 }
@@ -27,7 +28,7 @@ func newFleet(words ...string) fleet {
 func TestPlaceNew(t *testing.T) {
 	for name, test := range map[string]struct {
 		nodes int
-		fleet fleet
+		fleet Fleet
 		load  map[string]int
 		share bool
 		want  []string
@@ -46,8 +47,8 @@ func TestPlaceNew(t *testing.T) {
 		"more nodes than zones":  {nodes: 3, fleet: newFleet("a/x", "b/x", "c/y"), want: []string{"a", "c", "b"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			test.fleet.load, test.fleet.share = test.load, test.share
-			got, err := test.fleet.placeNew(Plan{Name: "p"}, test.nodes)
+			test.fleet.Load, test.fleet.Share = test.load, test.share
+			got, err := test.fleet.PlaceNew(catalog.Plan{Name: "p"}, test.nodes)
 			if err == nil && test.err != "" || err != nil && err.Error() != test.err {
 				t.Errorf("error %v, want %q", err, test.err)
 			}

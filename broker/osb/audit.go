@@ -1,8 +1,9 @@
-package broker
+package osb
 
 import (
 	"encoding/base64"
 	"encoding/json"
+	"log/slog"
 	"net/http"
 	"strings"
 	"time"
@@ -11,9 +12,9 @@ import (
 	"github.com/go-chi/chi/v5/middleware"
 )
 
-// audit writes a line for every request that changes something: who asked for
+// Audit writes a line for every request that changes something: who asked for
 // what, as describe tells it, and what came of it.
-func (b *Broker) audit(describe func(*http.Request) []any) func(http.Handler) http.Handler {
+func Audit(log *slog.Logger, describe func(*http.Request) []any) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.Method == http.MethodGet {
@@ -23,7 +24,7 @@ func (b *Broker) audit(describe func(*http.Request) []any) func(http.Handler) ht
 			began := time.Now()
 			seen := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
 			next.ServeHTTP(seen, r)
-			b.log.With(describe(r)...).InfoContext(r.Context(), "audit",
+			log.With(describe(r)...).InfoContext(r.Context(), "audit",
 				"method", r.Method, "status", seen.Status(), "took", time.Since(began))
 		})
 	}
@@ -37,12 +38,6 @@ func platformRequest(r *http.Request) []any {
 		"who", originator(r.Header.Get("X-Broker-API-Originating-Identity")),
 		"request", r.Header.Get("X-Broker-API-Request-Identity"),
 	}
-}
-
-// operatorRequest tells which operator asks for what.
-func operatorRequest(r *http.Request) []any {
-	username, _, _ := r.BasicAuth()
-	return []any{"who", "operator " + username, "path", r.URL.Path}
 }
 
 // originator reads who is behind a request: a platform's name and a JSON object

@@ -1,20 +1,21 @@
-package broker
+package planner
 
 import (
 	"cmp"
 	"fmt"
 	"slices"
 
+	"github.com/pgpatron/pgpatron/broker/catalog"
 	"github.com/pgpatron/pgpatron/state"
 )
 
-// errTooFewBackends says how many backends a plan lacks.
-type errTooFewBackends struct {
+// TooFewBackends says how many backends a plan lacks.
+type TooFewBackends struct {
 	plan         string
 	needed, free int
 }
 
-func (e errTooFewBackends) Error() string {
+func (e TooFewBackends) Error() string {
 	verb := "are"
 	if e.free == 1 {
 		verb = "is"
@@ -22,47 +23,47 @@ func (e errTooFewBackends) Error() string {
 	return fmt.Sprintf("not enough backends: plan %s needs %d, %d %s healthy", e.plan, e.needed, e.free, verb)
 }
 
-// fleet is the backends as they are now.
-type fleet struct {
-	backends []state.Backend
-	// cordoned are those that an operator has switched off.
-	cordoned map[string]bool
-	// load counts the nodes that are placed on each.
-	load map[string]int
-	// share allows several nodes of an instance on one.
-	share bool
+// Fleet is the backends as they are now.
+type Fleet struct {
+	Backends []state.Backend
+	// Cordoned are those that an operator has switched off.
+	Cordoned map[string]bool
+	// Load counts the nodes that are placed on each.
+	Load map[string]int
+	// Share allows several nodes of an instance on one.
+	Share bool
 }
 
 // fit returns the backends that may be given nodes.
-func (f fleet) fit() []state.Backend {
-	return slices.DeleteFunc(slices.Clone(f.backends), func(b state.Backend) bool { return !b.Healthy() || f.cordoned[b.ID] })
+func (f Fleet) fit() []state.Backend {
+	return slices.DeleteFunc(slices.Clone(f.Backends), func(b state.Backend) bool { return !b.Healthy() || f.Cordoned[b.ID] })
 }
 
 // find returns a registered backend.
-func (f fleet) find(id string) (state.Backend, bool) {
-	i := slices.IndexFunc(f.backends, func(b state.Backend) bool { return b.ID == id })
+func (f Fleet) find(id string) (state.Backend, bool) {
+	i := slices.IndexFunc(f.Backends, func(b state.Backend) bool { return b.ID == id })
 	if i < 0 {
 		return state.Backend{}, false
 	}
-	return f.backends[i], true
+	return f.Backends[i], true
 }
 
 // zone returns what a backend may fail together with; of one that is not
 // registered nothing is known.
-func (f fleet) zone(id string) string {
+func (f Fleet) zone(id string) string {
 	b, _ := f.find(id)
 	return b.Zone
 }
 
 // crowd counts nodes by backend and by zone.
 type crowd struct {
-	fleet fleet
+	fleet Fleet
 	on    map[string]int
 	in    map[string]int
 }
 
 // crowd counts the nodes on these backends.
-func (f fleet) crowd(backends []string) crowd {
+func (f Fleet) crowd(backends []string) crowd {
 	c := crowd{fleet: f, on: map[string]int{}, in: map[string]int{}}
 	for _, id := range backends {
 		c.add(id)
@@ -80,12 +81,12 @@ func (c crowd) add(backend string) {
 // they may share; the zones with the fewest first, then the backends with the
 // fewest nodes of anybody, ties by name. It returns fewer than n if there are
 // not enough.
-func (f fleet) place(n int, taken, avoided []string) []string {
+func (f Fleet) place(n int, taken, avoided []string) []string {
 	c := f.crowd(taken)
 	var chosen []string
 	for range n {
 		free := slices.DeleteFunc(f.fit(), func(b state.Backend) bool {
-			return slices.Contains(avoided, b.ID) || c.on[b.ID] > 0 && !f.share
+			return slices.Contains(avoided, b.ID) || c.on[b.ID] > 0 && !f.Share
 		})
 		if len(free) == 0 {
 			return chosen
@@ -94,7 +95,7 @@ func (f fleet) place(n int, taken, avoided []string) []string {
 			return cmp.Or(
 				cmp.Compare(c.on[a.ID], c.on[b.ID]),
 				cmp.Compare(c.in[a.Zone], c.in[b.Zone]),
-				cmp.Compare(f.load[a.ID], f.load[b.ID]),
+				cmp.Compare(f.Load[a.ID], f.Load[b.ID]),
 				cmp.Compare(a.ID, b.ID),
 			)
 		})
@@ -104,11 +105,13 @@ func (f fleet) place(n int, taken, avoided []string) []string {
 	return chosen
 }
 
-// placeNew chooses backends for the nodes of a new instance.
-func (f fleet) placeNew(plan Plan, nodes int) ([]string, error) {
+// PlaceNew chooses backends for the nodes of a new instance: never two on one,
+// unless they may share; the zones with the fewest first, then the backends with
+// the fewest nodes of anybody. The error is a TooFewBackends.
+func (f Fleet) PlaceNew(plan catalog.Plan, nodes int) ([]string, error) {
 	chosen := f.place(nodes, nil, nil)
 	if len(chosen) < nodes {
-		return nil, errTooFewBackends{plan: plan.Name, needed: nodes, free: len(f.fit())}
+		return nil, TooFewBackends{plan: plan.Name, needed: nodes, free: len(f.fit())}
 	}
 	return chosen, nil
 }

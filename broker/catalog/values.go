@@ -1,4 +1,4 @@
-package broker
+package catalog
 
 import (
 	"encoding/json"
@@ -12,7 +12,7 @@ func parseNodeCount(p Plan, raw json.RawMessage) (*int, error) {
 	var count *int
 	err := json.Unmarshal(raw, &count)
 	if err != nil || count == nil || *count < p.MinNodes || *count > p.MaxNodes {
-		return nil, badRequest("parameter node_count: plan %s takes an integer from %d to %d", p.Name, p.MinNodes, p.MaxNodes)
+		return nil, Refuse("parameter node_count: plan %s takes an integer from %d to %d", p.Name, p.MinNodes, p.MaxNodes)
 	}
 	return count, nil
 }
@@ -20,7 +20,7 @@ func parseNodeCount(p Plan, raw json.RawMessage) (*int, error) {
 func parseBoolean(name string, raw json.RawMessage) (*bool, error) {
 	var on *bool
 	if json.Unmarshal(raw, &on) != nil || on == nil {
-		return nil, badRequest("parameter %s: must be true or false", name)
+		return nil, Refuse("parameter %s: must be true or false", name)
 	}
 	return on, nil
 }
@@ -34,7 +34,7 @@ func parseAction(name string, raw json.RawMessage) (bool, error) {
 func parseName(name string, raw json.RawMessage) (string, error) {
 	var text string
 	if json.Unmarshal(raw, &text) != nil || text == "" {
-		return "", badRequest("parameter %s: must be a string that is not empty", name)
+		return "", Refuse("parameter %s: must be a string that is not empty", name)
 	}
 	return text, nil
 }
@@ -43,11 +43,11 @@ func parseName(name string, raw json.RawMessage) (string, error) {
 func parseNames(name string, raw json.RawMessage) ([]string, error) {
 	var names []string
 	if json.Unmarshal(raw, &names) != nil || names == nil || slices.Contains(names, "") {
-		return nil, badRequest("parameter %s: must be a list of strings that are not empty", name)
+		return nil, Refuse("parameter %s: must be a list of strings that are not empty", name)
 	}
 	slices.Sort(names)
 	if len(slices.Compact(slices.Clone(names))) < len(names) {
-		return nil, badRequest("parameter %s: names one twice", name)
+		return nil, Refuse("parameter %s: names one twice", name)
 	}
 	return names, nil
 }
@@ -56,7 +56,7 @@ func parseExtensions(p Plan, raw json.RawMessage) ([]string, error) {
 	names, err := parseNames("extensions", raw)
 	for _, name := range names {
 		if !slices.Contains(p.Extensions, name) {
-			return nil, badRequest("parameter extensions: plan %s does not have %q; it has %s", p.Name, name, strings.Join(p.Extensions, ", "))
+			return nil, Refuse("parameter extensions: plan %s does not have %q; it has %s", p.Name, name, strings.Join(p.Extensions, ", "))
 		}
 	}
 	return names, err
@@ -64,15 +64,15 @@ func parseExtensions(p Plan, raw json.RawMessage) ([]string, error) {
 
 // parseSettings reads settings by name; null asks for the default.
 func parseSettings(p Plan, raw json.RawMessage) (map[string]*string, error) {
-	given, err := parseObject(raw)
+	given, err := ParseObject(raw)
 	if err != nil || given == nil {
-		return nil, badRequest("parameter settings: must be a JSON object")
+		return nil, Refuse("parameter settings: must be a JSON object")
 	}
 	out := map[string]*string{}
 	for _, name := range slices.Sorted(maps.Keys(given)) {
 		setting, ok := p.setting(name)
 		if !ok {
-			return nil, badRequest("parameter settings.%s: can not be set; plan %s takes %s", name, p.Name, strings.Join(p.settingNames(), ", "))
+			return nil, Refuse("parameter settings.%s: can not be set; plan %s takes %s", name, p.Name, strings.Join(p.settingNames(), ", "))
 		}
 		if string(given[name]) == "null" {
 			out[name] = nil
@@ -80,7 +80,7 @@ func parseSettings(p Plan, raw json.RawMessage) (map[string]*string, error) {
 		}
 		value, err := setting.parse(given[name])
 		if err != nil {
-			return nil, badRequest("parameter settings.%s: %s", name, err)
+			return nil, Refuse("parameter settings.%s: %s", name, err)
 		}
 		out[name] = &value
 	}

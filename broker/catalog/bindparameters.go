@@ -1,4 +1,4 @@
-package broker
+package catalog
 
 import (
 	"encoding/json"
@@ -8,18 +8,24 @@ import (
 	"time"
 )
 
-// bindParameters are what a user may say of a binding.
-type bindParameters struct {
+// BindLimits bound what a user may ask for of a binding.
+type BindLimits struct {
+	// MinLifetime and MaxLifetime bound its lifetime, both included.
+	MinLifetime, MaxLifetime time.Duration
+}
+
+// BindParameters are what a user may say of a binding.
+type BindParameters struct {
 	// ReadOnly asks for a login that can only read.
 	ReadOnly bool
 	// Lifetime is how long the login lasts. 0: until it is unbound.
 	Lifetime time.Duration
 }
 
-// parseBindParameters checks a user's parameters against bindSchema.
-func (c Config) parseBindParameters(raw json.RawMessage) (bindParameters, error) {
-	var out bindParameters
-	given, err := parseObject(raw)
+// Parse checks a user's parameters against Schema. The error is a Refusal.
+func (l BindLimits) Parse(raw json.RawMessage) (BindParameters, error) {
+	var out BindParameters
+	given, err := ParseObject(raw)
 	if err != nil {
 		return out, err
 	}
@@ -27,14 +33,14 @@ func (c Config) parseBindParameters(raw json.RawMessage) (bindParameters, error)
 		switch name {
 		case "read_only":
 			if json.Unmarshal(value, &out.ReadOnly) != nil || string(value) == "null" {
-				return out, badRequest("parameter read_only: must be true or false")
+				return out, Refuse("parameter read_only: must be true or false")
 			}
 		case "lifetime":
-			if out.Lifetime, err = c.parseLifetime(value); err != nil {
+			if out.Lifetime, err = l.parseLifetime(value); err != nil {
 				return out, err
 			}
 		default:
-			return out, unknownParameter(name, bindSchema(c))
+			return out, unknownParameter(name, l.Schema())
 		}
 	}
 	return out, nil
@@ -51,18 +57,18 @@ var lifetimeUnits = []struct {
 	unit time.Duration
 }{{"d", 24 * time.Hour}, {"h", time.Hour}, {"m", time.Minute}}
 
-func (c Config) parseLifetime(raw json.RawMessage) (time.Duration, error) {
+func (l BindLimits) parseLifetime(raw json.RawMessage) (time.Duration, error) {
 	var text string
 	if json.Unmarshal(raw, &text) != nil || !lifetimeForm.MatchString(text) {
-		return 0, badRequest("parameter lifetime: must be a whole number followed by m, h or d, such as 24h")
+		return 0, Refuse("parameter lifetime: must be a whole number followed by m, h or d, such as 24h")
 	}
 	// The pattern bounds the digits: this can not fail.
 	n, _ := strconv.Atoi(text[:len(text)-1])
 	unit := unitOf(text)
 	// Compared in units: the product could be more than a Duration holds.
-	if n > int(c.MaxBindingLifetime/unit) || time.Duration(n)*unit < c.MinBindingLifetime {
-		return 0, badRequest("parameter lifetime: must be from %s to %s, got %s",
-			spellLifetime(c.MinBindingLifetime), spellLifetime(c.MaxBindingLifetime), text)
+	if n > int(l.MaxLifetime/unit) || time.Duration(n)*unit < l.MinLifetime {
+		return 0, Refuse("parameter lifetime: must be from %s to %s, got %s",
+			spellLifetime(l.MinLifetime), spellLifetime(l.MaxLifetime), text)
 	}
 	return time.Duration(n) * unit, nil
 }

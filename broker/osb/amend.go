@@ -1,10 +1,11 @@
-package broker
+package osb
 
 import (
 	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net/http"
 )
@@ -19,30 +20,34 @@ type amendments struct {
 type amendmentsKey struct{}
 
 // amend lets the broker's methods amend the response.
-func (b *Broker) amend(next http.Handler) http.Handler {
+func amend(log *slog.Logger) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler { return amending(log, next) }
+}
+
+func amending(log *slog.Logger, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a := &amendments{header: w.Header(), fields: map[string]any{}}
 		kept := &keptResponse{ResponseWriter: w, status: http.StatusOK}
 		next.ServeHTTP(kept, r.WithContext(context.WithValue(r.Context(), amendmentsKey{}, a)))
 		body, err := a.apply(kept.body.Bytes())
 		if err != nil {
-			b.log.ErrorContext(r.Context(), "request failed", "err", err)
-			respond(w, http.StatusInternalServerError, "the answer can not be told: see the broker's log")
+			log.ErrorContext(r.Context(), "request failed", "err", err)
+			Respond(w, http.StatusInternalServerError, "the answer can not be told: see the broker's log")
 			return
 		}
 		kept.send(body)
 	})
 }
 
-// setHeader sets a header of the response to the request of ctx.
-func setHeader(ctx context.Context, name, value string) {
+// SetHeader sets a header of the response to the request of ctx.
+func SetHeader(ctx context.Context, name, value string) {
 	if a, ok := ctx.Value(amendmentsKey{}).(*amendments); ok {
 		a.header.Set(name, value)
 	}
 }
 
-// setField sets a field of the JSON object that answers the request of ctx.
-func setField(ctx context.Context, name string, value any) {
+// SetField sets a field of the JSON object that answers the request of ctx.
+func SetField(ctx context.Context, name string, value any) {
 	if a, ok := ctx.Value(amendmentsKey{}).(*amendments); ok {
 		a.fields[name] = value
 	}

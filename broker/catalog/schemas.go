@@ -1,4 +1,4 @@
-package broker
+package catalog
 
 import "fmt"
 
@@ -18,8 +18,8 @@ func objectSchema(properties map[string]any) map[string]any {
 	}
 }
 
-// bindSchema is of what a user may say of a binding.
-func bindSchema(c Config) map[string]any {
+// Schema is of what a user may say of a binding.
+func (l BindLimits) Schema() map[string]any {
 	return objectSchema(map[string]any{
 		"read_only": map[string]any{
 			"type":        "boolean",
@@ -30,7 +30,7 @@ func bindSchema(c Config) map[string]any {
 			"type":    "string",
 			"pattern": lifetimePattern,
 			"description": fmt.Sprintf("how long the login lasts, such as 90m, 24h or 30d, from %s to %s; without it, until it is unbound",
-				spellLifetime(c.MinBindingLifetime), spellLifetime(c.MaxBindingLifetime)),
+				spellLifetime(l.MinLifetime), spellLifetime(l.MaxLifetime)),
 		},
 	})
 }

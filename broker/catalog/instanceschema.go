@@ -1,10 +1,10 @@
-package broker
+package catalog
 
 import "slices"
 
-// provisionSchema is of what a user may say of a new instance of the plan.
-func provisionSchema(p Plan) map[string]any {
-	properties := instanceProperties(p)
+// ProvisionSchema is of what a user may say of a new instance of the plan.
+func (p Plan) ProvisionSchema() map[string]any {
+	properties := p.properties()
 	properties["global"] = map[string]any{
 		"type": "boolean",
 		"description": "true: a port that no other site of the federation gives to anybody else, " +
@@ -13,9 +13,9 @@ func provisionSchema(p Plan) map[string]any {
 	return objectSchema(properties)
 }
 
-// updateSchema is of what may be changed of an instance of the plan.
-func updateSchema(p Plan) map[string]any {
-	properties := instanceProperties(p)
+// UpdateSchema is of what may be changed of an instance of the plan.
+func (p Plan) UpdateSchema() map[string]any {
+	properties := p.properties()
 	text := map[string]any{"type": "string", "minLength": 1}
 	properties["backends"] = map[string]any{
 		"type": "array", "items": text, "uniqueItems": true, "minItems": 1,
@@ -38,8 +38,8 @@ func updateSchema(p Plan) map[string]any {
 	return objectSchema(properties)
 }
 
-// instanceProperties are what holds for as long as the user says nothing else.
-func instanceProperties(p Plan) map[string]any {
+// properties are what holds for as long as the user says nothing else.
+func (p Plan) properties() map[string]any {
 	properties := map[string]any{
 		"node_count": map[string]any{
 			"type": "integer", "minimum": p.MinNodes, "maximum": p.MaxNodes, "default": p.Nodes,

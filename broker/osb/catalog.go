@@ -1,39 +1,54 @@
-package broker
+package osb
 
 import (
 	"crypto/sha256"
 	"fmt"
 	"net/http"
-	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
+
+	"github.com/pivotal-cf/brokerapi/v10/domain"
 )
 
-// echoIdentity returns the id that the platform gave the request, whatever
-// becomes of the request.
-func echoIdentity(next http.Handler) http.Handler {
-	const header = "X-Broker-API-Request-Identity"
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if id := r.Header.Get(header); id != "" {
-			w.Header().Set(header, id)
-		}
-		next.ServeHTTP(w, r)
-	})
+// catalogPath is where platforms read the catalog.
+const catalogPath = "/v2/catalog"
+
+// extendCatalog adds to the catalog what brokerapi v10 has no fields for.
+func extendCatalog(broker domain.ServiceBroker) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == catalogPath {
+				if known, err := broker.Services(r.Context()); err == nil {
+					SetField(r.Context(), "services", extendServices(known))
+				}
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
 }
 
-var versionHeader = regexp.MustCompile(`^2\.\d+$`)
+// extendedService and extendedPlan are brokerapi's with the fields that it lacks.
+type extendedService struct {
+	domain.Service
+	Plans []extendedPlan `json:"plans"`
+}
 
-// checkVersion refuses clients of another major version of the API.
-func checkVersion(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		version := r.Header.Get("X-Broker-API-Version")
-		if !versionHeader.MatchString(version) {
-			respond(w, http.StatusPreconditionFailed, "header X-Broker-API-Version: must be 2.x, got %q", version)
-			return
+type extendedPlan struct {
+	domain.ServicePlan
+	BindingRotatable bool `json:"binding_rotatable"`
+}
+
+func extendServices(known []domain.Service) []extendedService {
+	var out []extendedService
+	for _, s := range known {
+		extended := extendedService{Service: s}
+		for _, p := range s.Plans {
+			extended.Plans = append(extended.Plans, extendedPlan{ServicePlan: p, BindingRotatable: true})
 		}
-		next.ServeHTTP(w, r)
-	})
+		out = append(out, extended)
+	}
+	return out
 }
 
 // catalogAnswer is the catalog as it is sent.

@@ -1,4 +1,4 @@
-package broker
+package osb
 
 import (
 	"bytes"
@@ -31,12 +31,12 @@ func checkBody(next http.Handler) http.Handler {
 		}
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
 		if err != nil {
-			respond(w, http.StatusBadRequest, "body: must not be larger than %d bytes, and must arrive whole", maxBodyBytes)
+			Respond(w, http.StatusBadRequest, "body: must not be larger than %d bytes, and must arrive whole", maxBodyBytes)
 			return
 		}
 		given, err := parseFields(body)
 		if err != nil {
-			respond(w, http.StatusBadRequest, "body: %s", err)
+			Respond(w, http.StatusBadRequest, "body: %s", err)
 			return
 		}
 		if id := given.PredecessorBindingID; id != nil {
@@ -115,9 +115,9 @@ func (o *object) UnmarshalJSON(raw []byte) error {
 
 type predecessorKey struct{}
 
-// predecessorOf returns the id of the binding that the request of ctx wants to
+// PredecessorOf returns the id of the binding that the request of ctx wants to
 // replace, "" if none.
-func predecessorOf(ctx context.Context) string {
+func PredecessorOf(ctx context.Context) string {
 	id, _ := ctx.Value(predecessorKey{}).(string)
 	return id
 }
