@@ -115,9 +115,11 @@ func (p modelPlay) run(t *testing.T, faults modelFaults) error {
 // begin brings the cluster up.
 func (w *modelWorld) begin() {
 	w.calm.Store(true)
-	for _, n := range w.nodes {
+	for i := range len(w.nodes) {
+		n := w.nodes[modelName(i)]
 		n.boot()
 		n.host.start()
+		w.pass(10 * time.Millisecond)
 	}
 	w.pass(5 * time.Second)
 	w.calm.Store(false)
@@ -145,6 +147,7 @@ func (w *modelWorld) play(s modelStep) {
 		n.boot() // not the registrar's doing
 	case "restart leader": // nor is this
 		w.change(func() { n = w.harm(n, s.What) })
+		w.pass(time.Duration(s.Whom) * 150 * time.Millisecond)
 		n.boot()
 	case "cut", "heal":
 		n.link.cut.Store(s.What == "cut")

@@ -73,6 +73,7 @@ func newModelWorld(ctx context.Context, p modelPlay, faults modelFaults) *modelW
 		n.link.next.Store(int64(i * 7))
 		n.current = &modelRun{modelNode: n, over: true}
 		n.host = &modelHost{modelNode: n, link: &modelLink{world: w, fates: p.Fates}}
+		n.host.link.next.Store(int64(i * 5))
 		w.nodes[n.name] = n
 	}
 	return w
