@@ -21,7 +21,7 @@ type modelHost struct {
 // start runs the registrar until it crashes. What it knew before is forgotten.
 func (h *modelHost) start() {
 	ctx, cancel := context.WithCancel(h.world.ctx)
-	h.end = cancel
+	h.world.change(func() { h.end = cancel })
 	h.world.running.Go(func() { h.work(ctx) })
 	h.world.running.Go(func() { h.watch(ctx) })
 }
