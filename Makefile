@@ -37,12 +37,14 @@ test: image bin/pgpatron ## set up what is missing, then check and run every tes
 	ci/clean test
 	ci/check
 	ci/database go test -race ./...
-	go test -race -tags system -count=1 -timeout 20m -p 1 ./registrar ./fixtures/system
+	go test -v -run TestModel ./federation
+	go test -race -tags system -count=1 -timeout 30m -p 1 ./registrar ./registrar/deploy ./fixtures/system
 
 check: ## format, vet, staticcheck, known vulnerabilities, go.mod
 	ci/check
 
-bench: ## run the benchmarks
+bench: ## measure the router beside HAProxy and pgbouncer, then run every benchmark
+	ci/bench
 	go test -run '^$$' -bench . -benchmem ./...
 
 clean: ## remove what the demo, the tests and the build have left

@@ -67,6 +67,11 @@ type Config struct {
 	// ReadOnlyPorts gives each new instance with replicas a second public port,
 	// at which routers lead to them.
 	ReadOnlyPorts bool
+	// GlobalPorts speaks with the federation that the site may belong to. nil: the
+	// site stands alone, and no port is global.
+	GlobalPorts GlobalPorts
+	// GlobalByDefault gives every new instance a global port.
+	GlobalByDefault bool
 	// SealKey closes the secrets of bindings. All brokers of a site share it.
 	SealKey SealKey
 	// Database changes logins in instances. nil: PostgreSQL through RouterHost.

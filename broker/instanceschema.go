@@ -3,7 +3,15 @@ package broker
 import "slices"
 
 // provisionSchema is of what a user may say of a new instance of the plan.
-func provisionSchema(p Plan) map[string]any { return objectSchema(instanceProperties(p)) }
+func provisionSchema(p Plan) map[string]any {
+	properties := instanceProperties(p)
+	properties["global"] = map[string]any{
+		"type": "boolean",
+		"description": "true: a port that no other site of the federation gives to anybody else, " +
+			"so that the instance can move there with it; it can not be changed later",
+	}
+	return objectSchema(properties)
+}
 
 // updateSchema is of what may be changed of an instance of the plan.
 func updateSchema(p Plan) map[string]any {

@@ -48,6 +48,10 @@ func (b *Broker) provision(ctx context.Context, segment string, details domain.P
 	}
 	wanted := newInstance(id, details)
 	cluster, goal := b.newCluster(wanted, plan, params)
+	cluster.Global = b.wantsGlobal(params)
+	if err := b.preparePort(ctx, id, cluster.Global); err != nil {
+		return spec, err
+	}
 	var found state.Instance
 	err = b.decide(ctx, "provision", func(tx *state.Tx) error {
 		var exists bool
@@ -172,6 +176,7 @@ func (b *Broker) newCluster(in state.Instance, plan Plan, params parameters) (st
 		Synchronous:            goal.synchronous,
 		PostgresMajor:          b.cfg.PostgresMajor,
 		NodeSpec:               goal.spec,
+		MaxSessions:            goal.plan.MaxSessions,
 	}, goal
 }
 
@@ -185,7 +190,7 @@ func (b *Broker) admit(tx *state.Tx, in state.Instance, cluster state.Cluster, g
 	if err != nil {
 		return err
 	}
-	if cluster.AllocatedPort, err = b.cfg.Ports.Allocate(tx, in.InstanceID); err != nil {
+	if err := b.choosePort(tx, &cluster); err != nil {
 		return err
 	}
 	if b.cfg.ReadOnlyPorts && goal.nodes > 1 {

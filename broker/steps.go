@@ -49,6 +49,9 @@ func writeDescription(c state.Cluster) string {
 func (d *driver) avoidBusyPort(in state.Instance, cluster state.Cluster) []state.Group {
 	for u := range d.tables.unbound.Under(strconv.Itoa(cluster.AllocatedPort)) {
 		why := fmt.Sprintf("in use on router %s: %s", u.Params[1], u.Value)
+		if cluster.Global {
+			return d.tell(in, fmt.Sprintf("port %d, which is global, is %s", cluster.AllocatedPort, why))
+		}
 		d.log.Warn("public port is in use, taking another", "instance", in.InstanceID, "port", cluster.AllocatedPort, "why", why)
 		return d.record(in, "take another port", func(tx *state.Tx, _ *state.Instance) error {
 			now, exists, err := state.Load(tx, state.ClusterKey(in.InstanceID), state.JSON[state.Cluster])

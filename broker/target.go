@@ -50,6 +50,8 @@ type parameters struct {
 	nodeCount   *int
 	synchronous *bool
 	extensions  []string
+	// global asks for a port that all sites of the federation agree on.
+	global *bool
 	// settings by name; nil: the default again.
 	settings map[string]*string
 	actions
@@ -98,6 +100,8 @@ func (out *parameters) parse(p Plan, name string, raw json.RawMessage) (err erro
 		out.nodeCount, err = parseNodeCount(p, raw)
 	case "synchronous":
 		out.synchronous, err = parseBoolean(name, raw)
+	case "global":
+		out.global, err = parseBoolean(name, raw)
 	case "extensions":
 		out.extensions, err = parseExtensions(p, raw)
 	case "settings":

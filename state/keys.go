@@ -1,6 +1,7 @@
 package state
 
 import (
+	"encoding/base64"
 	"fmt"
 	"net/url"
 	"strconv"
@@ -31,11 +32,28 @@ const (
 	// HostPattern is of the hosts that ever registered.
 	HostPattern = HostPrefix + "{backend}"
 	// CordonPattern is of the switches of whole backends.
-	CordonPattern     = "/state/backends/{backend}"
+	CordonPattern = "/state/backends/{backend}"
+	// DatasourcePattern is of the switches of single nodes.
+	DatasourcePattern = "/state/datasources/{datasource}"
 	NodeStatusPattern = "/registry/instances/{node}"
-	SitePattern       = "/site"
-	ElectionPattern   = "/election/{name}"
-	markerPattern     = "/engine/{id}"
+	// The registry's own: services that are not databases. Their instances share
+	// the prefix of NodeStatusPattern.
+	DefinitionPattern  = "/registry/definitions/{id}"
+	DeploymentPattern  = "/registry/deployments/{id}"
+	RegisteredPattern  = "/registry/instances/{id}"
+	InstanceURLPattern = "/registry/by-url/{url}"
+	BuildPattern       = "/registry/builds/{definition}/{backend}"
+	SitePattern        = "/site"
+	// The patterns of what a site knows of its federation.
+	FederationSelfPattern    = FederationPrefix + "self"
+	FederationOverlayPattern = FederationPrefix + "overlay"
+	FederationLogPattern     = FederationPrefix + "log/{epoch}"
+	FederationOutboxPattern  = FederationPrefix + "outbox/{tx}/{dc}"
+	FederationGIPPattern     = FederationPrefix + "gip/{port}"
+	FederationHoldPattern    = FederationPrefix + "hold/{tx}"
+	FederationWantPattern    = FederationPrefix + "want/{id}"
+	ElectionPattern          = "/election/{name}"
+	markerPattern            = "/engine/{id}"
 )
 
 // IsReserved reports whether keys that begin with the segment are not for
@@ -54,6 +72,9 @@ const HostPrefix = "/registry/hosts/"
 // ServicePrefix is the namespace that Patroni is given: its keys of one
 // cluster are ServicePrefix, the escaped instance id, a slash and a name.
 const ServicePrefix = "/service/"
+
+// FederationPrefix is above every key of the federation.
+const FederationPrefix = "/federation/"
 
 // Segment escapes an id so that it is exactly one segment of a key: no slash,
 // never empty, and no two ids alike. Ids of letters, digits and -._~:@ stay
@@ -162,8 +183,36 @@ func HostKey(backend string) string { return fill(HostPattern, backend) }
 // there.
 func CordonKey(backend string) string { return fill(CordonPattern, backend) }
 
+// DatasourceKey is the switch of one node of an instance: Disabled means no reads
+// there.
+func DatasourceKey(id, node string) string { return fill(DatasourcePattern, id+"."+node) }
+
 // NodeStatusKey tells how far a registrar is with one node: a NodeStatus. Leased.
 func NodeStatusKey(node string) string { return fill(NodeStatusPattern, node) }
+
+// DefinitionKey holds a service's definition.
+func DefinitionKey(id string) string { return fill(DefinitionPattern, id) }
+
+// DeploymentKey holds a deployment and where its instances are placed.
+func DeploymentKey(id string) string { return fill(DeploymentPattern, id) }
+
+// RegisteredKey holds an instance of a service. Leased if a registrar runs it.
+func RegisteredKey(id string) string { return fill(RegisteredPattern, id) }
+
+// InstanceURLKey names the instance that a URL belongs to: uniqueness in one
+// transaction. Leased like the instance.
+func InstanceURLKey(url string) string {
+	return fill(InstanceURLPattern, base64.RawURLEncoding.EncodeToString([]byte(url)))
+}
+
+// InstanceURLPrefix is above all InstanceURLKeys.
+const InstanceURLPrefix = "/registry/by-url/"
+
+// BuildKey holds how the last build of a definition went on a backend.
+func BuildKey(definition, backend string) string { return fill(BuildPattern, definition, backend) }
+
+// BuildPrefix is above the builds of one definition.
+func BuildPrefix(definition string) string { return "/registry/builds/" + Segment(definition) + "/" }
 
 // AnnouncementKey holds the ip:port at which the world reaches an internal
 // port of a container. Leased. It is the published contract by which a
@@ -184,6 +233,29 @@ func AnnouncementParam(hostname, container string, port int) string {
 
 // SiteKey holds the random id of the site that this etcd cluster serves.
 func SiteKey() string { return SitePattern }
+
+// FederationSelfKey holds what the site permanently knows of its federation.
+func FederationSelfKey() string { return FederationSelfPattern }
+
+// FederationOverlayKey holds the site's part in a transaction that is not yet
+// decided. Leased: it passes by itself.
+func FederationOverlayKey() string { return FederationOverlayPattern }
+
+// FederationLogKey holds the decision that began an epoch.
+func FederationLogKey(epoch int) string { return fill(FederationLogPattern, strconv.Itoa(epoch)) }
+
+// FederationOutboxKey holds a decision that a site is still to be told of.
+func FederationOutboxKey(tx, dc string) string { return fill(FederationOutboxPattern, tx, dc) }
+
+// FederationGIPKey holds a global port: its instance and home.
+func FederationGIPKey(port int) string { return fill(FederationGIPPattern, strconv.Itoa(port)) }
+
+// FederationHoldKey holds what the site has agreed to and does not know the
+// outcome of.
+func FederationHoldKey(tx string) string { return fill(FederationHoldPattern, tx) }
+
+// FederationWantKey says that an instance is to have a global port.
+func FederationWantKey(id string) string { return fill(FederationWantPattern, id) }
 
 // ElectionKey names the holder of an elected office. Leased.
 func ElectionKey(name string) string { return fill(ElectionPattern, name) }

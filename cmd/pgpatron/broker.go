@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pgpatron/pgpatron/broker"
+	"github.com/pgpatron/pgpatron/federation"
 	"github.com/pgpatron/pgpatron/patroni"
 	"github.com/pgpatron/pgpatron/state"
 )
@@ -50,6 +51,7 @@ func addBroker(s *settings, cfg *broker.Config) {
 	add(s, "postgres-major", &cfg.PostgresMajor, fmt.Sprint(patroni.PostgresMajor), "major version of PostgreSQL in the image", strconv.Atoi)
 	add(s, "min-binding-lifetime", &cfg.MinBindingLifetime, "1m", "the shortest lifetime that a binding may be given", duration)
 	add(s, "max-binding-lifetime", &cfg.MaxBindingLifetime, "87600h", "the longest lifetime that a binding may be given", duration)
+	add(s, "global-ports", &cfg.GlobalByDefault, "false", "give every new instance a port that all sites of the federation agree on", boolean)
 	add(s, "hostname", &cfg.Hostname, hostname(), "the name of this host", text)
 }
 
@@ -69,7 +71,7 @@ func brokerCommand() *cobra.Command {
 		if cfg.SealKey, err = broker.ReadSealKey(keyFile, true); err != nil {
 			return err
 		}
-		cfg.Log = log
+		cfg.Log, cfg.GlobalPorts = log, &federation.GlobalPorts{}
 		cfg.Hostname = cmp.Or(cfg.Hostname, hostname())
 		client, err := connect(ctx, etcd)
 		if err != nil {

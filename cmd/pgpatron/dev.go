@@ -19,9 +19,11 @@ import (
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
+	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pgpatron/pgpatron/broker"
+	"github.com/pgpatron/pgpatron/federation"
 	"github.com/pgpatron/pgpatron/registrar"
 	"github.com/pgpatron/pgpatron/router"
 	"github.com/pgpatron/pgpatron/state"
@@ -33,14 +35,17 @@ const dataDirVersion = "pgpatron dev data 1"
 
 // dev is a whole site in one process.
 type dev struct {
-	dataDir       string
-	etcdListen    string
-	metricsListen string
-	dockerHost    string
-	backends      int
-	broker        broker.Config
-	registrar     registrar.Config
-	router        router.Config
+	dataDir        string
+	etcdListen     string
+	metricsListen  string
+	registryListen string
+	dockerHost     string
+	backends       int
+	broker         broker.Config
+	registrar      registrar.Config
+	router         router.Config
+	registry       registrySettings
+	federation     federation.Config
 
 	log    *slog.Logger
 	stderr io.Writer
@@ -50,16 +55,20 @@ type dev struct {
 func devCommand() *cobra.Command {
 	var d dev
 	return process("dev", "Run a whole site on this machine, for development", func(s *settings) {
-		add(s, "data-dir", &d.dataDir, "pgpatron-data", "where etcd's data, keys and the password are kept", text)
+		add(s, "data-dir", &d.dataDir, "pgpatron-data", "where etcd's data, keys, the password and the registry's token are kept", text)
 		add(s, "broker-listen", &d.broker.Listen, "127.0.0.1:8888", "host:port of the OSB API", hostPort)
 		add(s, "etcd-listen", &d.etcdListen, "127.0.0.1:2379", "host:port of the embedded etcd; its port is taken on Docker's bridge, too", hostPort)
 		add(s, "router-host", &d.broker.RouterHost, "127.0.0.1", "address at which instances are reached", text)
 		add(s, "metrics-listen", &d.metricsListen, "127.0.0.1:8890", "host:port of the router's /healthz and /metrics", hostPort)
 		add(s, "host-ports", &d.registrar.Ports, "20000-29999", "host ports that nodes are published at, FIRST-LAST", state.ParsePorts)
+		add(s, "registry-listen", &d.registryListen, "127.0.0.1:8889", "host:port of the registry", hostPort)
+		addRegistry(s, &d.registry)
 		add(s, "backends", &d.backends, "1", "how many backends to play, each with a registrar and a zone of its own", count)
 		addDisk(s, &d.registrar)
 		add(s, "docker-host", &d.dockerHost, "", "where the Docker Engine listens; default: as Docker's own tools find it", text)
 		add(s, "hold", &d.router.Hold, "30s", "how long a connection may wait for a leader", duration)
+		add(s, "federation-listen", &d.federation.Listen, "127.0.0.1:9610", "host:port on which other sites are served, if dc is set", federation.ParseAddress)
+		addFederation(s, &d.federation)
 		addBroker(s, &d.broker)
 	}, func(ctx context.Context, log *slog.Logger, stderr io.Writer) error {
 		d.log, d.stderr = log, stderr
@@ -135,7 +144,7 @@ func keptPassword(path string) (state.Secret, error) {
 		err = os.WriteFile(path, b, 0o600)
 	}
 	if err != nil {
-		return "", fmt.Errorf("keeping the broker's password: %w", err)
+		return "", fmt.Errorf("keeping a password in %s: %w", path, err)
 	}
 	return state.Secret(strings.TrimSpace(string(b))), nil
 }
@@ -187,10 +196,12 @@ func (d *dev) runProcesses(ctx context.Context, bridge netip.Addr) error {
 	if err := d.configureRouter(ctx, metrics); err != nil {
 		return err
 	}
+	d.broker.GlobalPorts = &federation.GlobalPorts{}
 	b, errBroker := broker.New(d.broker, client)
-	registrars, errRegistrar := d.newRegistrars(bridge, site, client, metrics)
+	registrars, serveRegistry, errRegistrar := d.newRegistrars(bridge, site, client, metrics)
 	r, errRouter := router.New(d.router, client)
-	if err := errors.Join(errBroker, errRegistrar, errRouter); err != nil {
+	f, errFederation := d.newFederation(client)
+	if err := errors.Join(errBroker, errRegistrar, errRouter, errFederation); err != nil {
 		return fmt.Errorf("configuration:\n%w", err)
 	}
 	tasks, ctx := errgroup.WithContext(ctx)
@@ -199,9 +210,24 @@ func (d *dev) runProcesses(ctx context.Context, bridge netip.Addr) error {
 	}
 	tasks.Go(func() error { return r.Run(ctx) })
 	tasks.Go(func() error { return b.Run(ctx) })
+	if f != nil {
+		tasks.Go(func() error { return f.Run(ctx) })
+	}
+	tasks.Go(func() error { return serveMetrics(ctx, d.registryListen, metrics, serveRegistry) })
 	tasks.Go(func() error { return d.watchEtcd(ctx) })
 	tasks.Go(func() error { return d.announce(ctx, b, registrars) })
 	return tasks.Wait()
+}
+
+// newFederation returns the federation process, or nil if the site has no name
+// to join a federation with.
+func (d *dev) newFederation(client *clientv3.Client) (*federation.Federation, error) {
+	if d.federation.DC == "" {
+		return nil, nil
+	}
+	d.federation.Ports, d.federation.Hostname = d.broker.Ports, d.broker.Hostname
+	d.federation.Log = d.log.With("process", "federation")
+	return federation.New(d.federation, client)
 }
 
 // watchEtcd ends the site if its etcd ends.
@@ -226,7 +252,7 @@ func (d *dev) announce(ctx context.Context, b *broker.Broker, registrars []*regi
 	if err != nil {
 		return nil // ctx ended first
 	}
-	fmt.Fprintf(d.stderr, "pgpatron dev is ready: broker http://%s (user %s, password in %s or as given), instances at %s, ports %v, etcd %s\n",
-		addr, d.broker.Username, filepath.Join(d.dataDir, "password"), d.broker.RouterHost, d.broker.Ports, d.etcdListen)
+	fmt.Fprintf(d.stderr, "pgpatron dev is ready: broker http://%s (user %s, password in %s or as given), instances at %s, ports %v, etcd %s, registry http://%s\n",
+		addr, d.broker.Username, filepath.Join(d.dataDir, "password"), d.broker.RouterHost, d.broker.Ports, d.etcdListen, d.registryListen)
 	return nil
 }

@@ -21,6 +21,8 @@ func main() {
 	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	// Whoever asks a second time does not want to wait.
+	context.AfterFunc(ctx, stop)
 	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, "pgpatron:", err)
 		os.Exit(1)
@@ -45,8 +47,9 @@ func newRoot() *cobra.Command {
 		SilenceErrors:     true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
-	root.AddCommand(devCommand(), brokerCommand(), registrarCommand(), routerCommand())
+	root.AddCommand(devCommand(), brokerCommand(), registrarCommand(), routerCommand(), registryCommand(), federationCommand())
 	root.AddCommand(operatorCommands()...)
+	root.AddCommand(federationCommands()...)
 	return root
 }
 

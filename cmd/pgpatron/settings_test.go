@@ -139,7 +139,8 @@ func TestReferenceFilesParse(t *testing.T) {
 }
 
 // ownOrSecret are settings that a shared file does not hold.
-var ownOrSecret = map[string]bool{"password": true, "previous-username": true, "admin-password": true, "previous-password": true, "hostname": true, "image": true, "plans": true, "service": true}
+var ownOrSecret = map[string]bool{"password": true, "previous-username": true, "admin-password": true, "previous-password": true, "hostname": true, "image": true, "plans": true, "service": true,
+	"dc": true, "address": true, "cert": true, "key": true, "ca": true, "join-token": true}
 
 func textOf(t *testing.T, file []byte, key string) string {
 	t.Helper()
