@@ -131,6 +131,8 @@ func (c Config) nodeFile(g goal, node string) ([]byte, error) {
 		Hostname:    c.Hostname,
 		Container:   containerName(node),
 		Etcd:        c.Etcd,
+		EtcdLogin:   c.EtcdLogin,
+		EtcdTLS:     c.EtcdTLS,
 		Superuser:   cluster.SuperuserCredentials,
 		Replication: cluster.ReplicationCredentials,
 		Admin:       cluster.AdminCredentials,

@@ -22,7 +22,7 @@ const (
 	UnboundPattern    = "/routing/unbound/{port}/{router}"
 	InstancePattern   = "/serviceinstance/{id}"
 	BindingPattern    = "/serviceinstance/{id}/bindings/{binding}"
-	FencePattern      = "/serviceinstance/{id}/fence"
+	FencePattern      = "/service/{id}/fence"
 	PlanCountPattern  = "/plans/{plan}/instances"
 	RouterPattern     = "/state/instances/{router}"
 	BackendPattern    = "/registry/nodes/{backend}"
@@ -32,7 +32,7 @@ const (
 	NodeStatusPattern = "/registry/instances/{node}"
 	SitePattern       = "/site"
 	ElectionPattern   = "/election/{name}"
-	markerPattern     = "/engine/{id}"
+	MarkerPattern     = "/engine/{id}"
 )
 
 // ServicePrefix is the namespace that Patroni is given: its keys of one
@@ -166,4 +166,4 @@ func SiteKey() string { return SitePattern }
 func ElectionKey(name string) string { return fill(ElectionPattern, name) }
 
 // markerKey holds the id of an engine's last transaction. Leased.
-func markerKey(engine string) string { return fill(markerPattern, engine) }
+func markerKey(engine string) string { return fill(MarkerPattern, engine) }

@@ -12,6 +12,9 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/pgpatron/pgpatron/patroni"
 	"github.com/pgpatron/pgpatron/state"
@@ -55,7 +58,12 @@ func runNode(ctx context.Context, node patroni.NodeConfig, log *slog.Logger) err
 	if err != nil {
 		return err
 	}
-	etcd, err := state.Dial(node.Etcd)
+	const folder = "/run/patroni"
+	access, err := node.EtcdAccess(folder)
+	if err != nil {
+		return err
+	}
+	etcd, err := dial(ctx, access, log)
 	if err != nil {
 		return err
 	}
@@ -68,7 +76,7 @@ func runNode(ctx context.Context, node patroni.NodeConfig, log *slog.Logger) err
 		Etcd:    etcd,
 		Command: []string{"prompt-patroni"},
 		Paths: patroni.Paths{
-			Run:           "/run/patroni",
+			Run:           folder,
 			Data:          patroni.VolumePath + "/data",
 			Bin:           "/usr/lib/postgresql/17/bin",
 			IsReady:       "/usr/local/bin/pg_isready",
@@ -79,4 +87,21 @@ func runNode(ctx context.Context, node patroni.NodeConfig, log *slog.Logger) err
 		Log:     log,
 	}
 	return n.Run(ctx)
+}
+
+// dial returns a client of etcd. Logging in needs etcd to answer, for which a
+// node waits.
+func dial(ctx context.Context, access state.Access, log *slog.Logger) (*clientv3.Client, error) {
+	for {
+		etcd, err := access.Dial()
+		if err == nil {
+			return etcd, nil
+		}
+		log.WarnContext(ctx, "logging in to etcd, will retry", "err", err)
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
 }

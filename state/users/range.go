@@ -1,0 +1,16 @@
+package users
+
+import (
+	"strings"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// prefix returns all keys that begin as the pattern does before its first brace.
+func prefix(pattern string) Range {
+	begin, _, _ := strings.Cut(pattern, "{")
+	return Range{Key: begin, End: clientv3.GetPrefixRangeEnd(begin)}
+}
+
+// span returns all keys from the beginning of one range to the end of another.
+func span(first, last Range) Range { return Range{Key: first.Key, End: last.End} }
