@@ -12,23 +12,18 @@ import (
 	"github.com/pgpatron/pgpatron/state"
 )
 
-// Bind records a binding and waits until its login works.
-func (b *Broker) Bind(ctx context.Context, instanceID, bindingID string, details domain.BindDetails, _ bool) (domain.Binding, error) {
-	spec, err := b.bind(ctx, instanceID, bindingID, details)
+// Bind records a binding and waits until its login works, or, if that takes long
+// and the platform allows it, has it poll.
+func (b *Broker) Bind(ctx context.Context, instanceID, bindingID string, details domain.BindDetails, asyncAllowed bool) (domain.Binding, error) {
+	spec, err := b.bind(ctx, instanceID, bindingID, details, asyncAllowed)
 	return spec, b.translate(ctx, "bind", err)
 }
 
-func (b *Broker) bind(ctx context.Context, instanceSegment, bindingSegment string, details domain.BindDetails) (domain.Binding, error) {
+func (b *Broker) bind(ctx context.Context, instanceSegment, bindingSegment string, details domain.BindDetails, asyncAllowed bool) (domain.Binding, error) {
 	var spec domain.Binding
 	id, bid, err := parseIDs(instanceSegment, bindingSegment)
 	if err != nil {
 		return spec, err
-	}
-	predecessor := predecessorOf(ctx)
-	if predecessor != "" {
-		if err := checkID("predecessor_binding_id", predecessor); err != nil {
-			return spec, err
-		}
 	}
 	params, err := b.cfg.parseBindParameters(details.RawParameters)
 	if err != nil {
@@ -38,13 +33,18 @@ func (b *Broker) bind(ctx context.Context, instanceSegment, bindingSegment strin
 	if err != nil {
 		return spec, err
 	}
-	wanted.Predecessor = predecessor
+	wanted.Predecessor = predecessorOf(ctx)
 	found, exists, err := b.recordWanted(ctx, wanted)
 	if err != nil {
 		return spec, err
 	}
-	if err := b.awaitBinding(ctx, found); err != nil {
+	spec.IsAsync, err = b.awaitBinding(ctx, found, asyncAllowed)
+	if err != nil {
 		return spec, err
+	}
+	if spec.IsAsync {
+		spec.OperationData = bindOperation + found.Role
+		return spec, nil
 	}
 	spec.AlreadyExists = exists && found.State == state.BindingReady
 	spec.Credentials, err = b.tell(ctx, found)
@@ -153,18 +153,16 @@ func sameBinding(found, wanted state.Binding, planNow string) error {
 }
 
 // awaitBinding waits until the elected broker has made the login.
-func (b *Broker) awaitBinding(ctx context.Context, wanted state.Binding) error {
-	ctx, cancel := context.WithTimeout(ctx, b.cfg.BindTimeout)
-	defer cancel()
+func (b *Broker) awaitBinding(ctx context.Context, wanted state.Binding, asyncAllowed bool) (async bool, err error) {
 	gone := false
-	err := b.engine.Await(ctx, func() bool {
+	async, err = b.waitForLogin(ctx, asyncAllowed, func() bool {
 		found, exists := b.tables.bindings.Get(wanted.InstanceID, wanted.BindingID)
 		// Another role: it was deleted, and bound again.
 		gone = !exists || found.Value.Role != wanted.Role || found.Value.State == state.BindingDeleting
 		return gone || found.Value.State != state.BindingCreating
 	})
-	if err == nil && gone {
-		return errConcurrency
+	if err == nil && !async && gone {
+		return false, errConcurrency
 	}
-	return err
+	return async, err
 }

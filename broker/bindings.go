@@ -31,23 +31,6 @@ func (b *Broker) getBinding(ctx context.Context, instanceID, bindingID string) (
 	return spec, err
 }
 
-// LastBindingOperation answers for clients that poll: bindings are made and
-// deleted while the request waits, so there is never one under way that a
-// client was told of.
-func (b *Broker) LastBindingOperation(ctx context.Context, instanceID, bindingID string, _ domain.PollDetails) (domain.LastOperation, error) {
-	found, exists, err := b.binding(ctx, instanceID, bindingID)
-	switch {
-	case err != nil:
-		return domain.LastOperation{}, b.translate(ctx, "fetching the last operation", err)
-	case !exists:
-		return domain.LastOperation{}, answer(http.StatusNotFound, "", "binding does not exist")
-	case found.State.AtRest():
-		return domain.LastOperation{State: domain.Succeeded, Description: "login is " + string(found.State)}, nil
-	}
-	setHeader(ctx, "Retry-After", retryAfter)
-	return domain.LastOperation{State: domain.InProgress, Description: "login is " + string(found.State)}, nil
-}
-
 // binding reads a binding's record as etcd has it now.
 func (b *Broker) binding(ctx context.Context, instanceSegment, bindingSegment string) (state.Binding, bool, error) {
 	id, bid, err := parseIDs(instanceSegment, bindingSegment)

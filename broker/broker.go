@@ -27,6 +27,10 @@ import (
 // sessionTTL is how long an office outlives a broker that vanished.
 const sessionTTL = 10 * time.Second
 
+// decideTimeout is how long a request may wait for etcd to take what it asks
+// for: platforms give up after 60 seconds.
+const decideTimeout = 30 * time.Second
+
 // Broker is one broker process. Make it with New, then call Run once.
 type Broker struct {
 	cfg    Config
@@ -133,6 +137,8 @@ func (b *Broker) AwaitBackend(ctx context.Context) error {
 // before it has written anything, is confirmed by etcd, too: it rests on what
 // is there, not on what this broker has seen of it so far.
 func (b *Broker) decide(ctx context.Context, name string, apply func(tx *state.Tx) error) error {
+	ctx, cancel := context.WithTimeout(ctx, decideTimeout)
+	defer cancel()
 	var refusal error
 	err := b.engine.Do(ctx, state.Group{Name: name, Apply: func(tx *state.Tx) error {
 		refusal = nil

@@ -43,7 +43,7 @@ func (b *Broker) Services(context.Context) ([]domain.Service, error) {
 }
 
 func (b *Broker) catalogPlan(p Plan) domain.ServicePlan {
-	polling := int((b.cfg.ProvisionTimeout + releaseTime).Seconds())
+	polling := int((max(b.cfg.ProvisionTimeout, b.cfg.longestUpdate()) + releaseTime).Seconds())
 	return domain.ServicePlan{
 		ID:                     p.ID,
 		Name:                   p.Name,

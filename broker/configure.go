@@ -39,7 +39,7 @@ func (t turn) patchConfig(ctx context.Context) error {
 		return err
 	}
 	parameters := map[string]*string{}
-	for name := range t.cluster.Settings {
+	for _, name := range t.step.Reset {
 		parameters[name] = nil
 	}
 	for name, value := range t.step.Settings {

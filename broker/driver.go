@@ -97,6 +97,7 @@ func (d *driver) note() {
 	}
 	for params := range d.tables.clusters.Changed() {
 		c, _ := d.tables.clusters.Get(params[0])
+		d.tables.loads.note(params[0], c.Value.Nodes)
 		delete(d.leftovers, params[0])
 		if slices.ContainsFunc(c.Value.Nodes, func(n state.Node) bool { return n.Removed }) {
 			d.leftovers[params[0]] = struct{}{}

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 )
 
 // echoIdentity returns the id that the platform gave the request, whatever
@@ -35,25 +36,48 @@ func checkVersion(next http.Handler) http.Handler {
 	})
 }
 
+// catalogAnswer is the catalog as it is sent.
+type catalogAnswer struct {
+	tag  string
+	body []byte
+}
+
 // tagCatalog gives the catalog an entity tag (RFC 9110, section 8.8.3), so that
-// a platform need not read again what it knows.
+// a platform need not read again what it knows. The catalog is the
+// configuration's: it is made once.
 func tagCatalog(next http.Handler) http.Handler {
+	var made atomic.Pointer[catalogAnswer]
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet || r.URL.Path != catalogPath {
 			next.ServeHTTP(w, r)
 			return
 		}
-		kept := &keptResponse{ResponseWriter: w, status: http.StatusOK}
-		next.ServeHTTP(kept, r)
-		tag := fmt.Sprintf(`"%x"`, sha256.Sum256(kept.body.Bytes()))
-		w.Header().Set("ETag", tag)
-		if kept.status == http.StatusOK && matches(r.Header.Get("If-None-Match"), tag) {
-			w.Header().Del("Content-Type")
-			w.WriteHeader(http.StatusNotModified)
-			return
+		answer := made.Load()
+		if answer == nil {
+			kept := &keptResponse{ResponseWriter: w, status: http.StatusOK}
+			next.ServeHTTP(kept, r)
+			if kept.status != http.StatusOK {
+				kept.send(kept.body.Bytes())
+				return
+			}
+			answer = &catalogAnswer{tag: fmt.Sprintf(`"%x"`, sha256.Sum256(kept.body.Bytes())), body: kept.body.Bytes()}
+			made.Store(answer)
 		}
-		kept.send(kept.body.Bytes())
+		answer.send(w, r)
 	})
+}
+
+// send answers with the catalog, or says that it has not changed.
+func (a *catalogAnswer) send(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("ETag", a.tag)
+	if matches(r.Header.Get("If-None-Match"), a.tag) {
+		w.Header().Del("Content-Type")
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	// A client that is gone needs no answer.
+	_, _ = w.Write(a.body)
 }
 
 // matches reports whether an If-None-Match header names the tag.

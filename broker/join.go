@@ -41,8 +41,8 @@ const maxLag = 16 << 20
 // What members write into etcd may be older than their container, so the node
 // itself is asked in the end.
 func (t turn) awaitMember(node, backend string) outcome {
-	if trouble := t.trouble(node, backend); trouble != "" {
-		return waiting("%s", trouble)
+	if out := t.notYet(node, backend); out.doing != "" {
+		return out
 	}
 	m, _ := t.tables.members.Get(t.in.InstanceID, node)
 	leader, _ := t.tables.members.Get(t.in.InstanceID, t.leads())
@@ -59,24 +59,24 @@ func (t turn) awaitMember(node, backend string) outcome {
 	return awaitJob(t.ask("ask the node", func(ctx context.Context) error { return t.confirm(ctx, node) }))
 }
 
-// trouble tells in words why a node can not be a member yet, if it can not.
-func (t turn) trouble(node, backend string) string {
+// notYet tells why a node can not be a member yet, if it can not.
+func (t turn) notYet(node, backend string) outcome {
 	status, told := t.tables.nodes.Get(node)
 	_, registered := t.tables.backends.Get(backend)
 	_, member := t.tables.members.Get(t.in.InstanceID, node)
 	switch {
 	case told && status.Value.Phase == state.PhaseFailed:
-		return status.Value.Details
-	case !told && !registered:
-		return fmt.Sprintf("the registrar of backend %s is silent", backend)
+		return outcome{stuck: true, doing: status.Value.Details}
+	case !registered:
+		return outcome{stuck: true, doing: fmt.Sprintf("the registrar of backend %s is silent", backend)}
 	case !told:
-		return fmt.Sprintf("backend %s has not begun yet", backend)
+		return outcome{stuck: true, doing: fmt.Sprintf("backend %s has not begun yet", backend)}
 	case status.Value.Phase != state.PhaseRunning:
-		return "the container is " + string(status.Value.Phase)
+		return waiting("the container is %s", status.Value.Phase)
 	case !member:
-		return "the node has not joined the cluster yet"
+		return waiting("the node has not joined the cluster yet")
 	}
-	return ""
+	return outcome{}
 }
 
 // confirm asks a node whether it leads or follows.

@@ -42,6 +42,8 @@ func (d *driver) drive(ctx context.Context, in state.Instance) []state.Group {
 	case stepPlan:
 		return d.advance(ctx, in)
 	case stepRelease:
+		// Whatever else was being done is no longer wanted.
+		d.jobs.drop(instanceJob(in.InstanceID))
 		return d.awaitRelease(in)
 	case stepEmpty:
 		return d.awaitEmpty(in)

@@ -24,8 +24,12 @@ func (t turn) removeNode() outcome {
 	return out
 }
 
-// releaseLimit is how long an update waits for a registrar to remove a node.
-const releaseLimit = time.Minute
+// How long an update waits for a registrar to remove a node, and for one that is
+// silent.
+const (
+	releaseLimit = 2 * time.Minute
+	silentLimit  = 30 * time.Second
+)
 
 // releaseNode waits until the registrar has removed the step's node, and forgets
 // it. A host that is down must not hold up an update that moves off it: after a
@@ -36,15 +40,19 @@ func (t turn) releaseNode() outcome {
 		return passed
 	}
 	status, _ := t.tables.nodes.Get(t.step.Node)
+	_, registered := t.tables.backends.Get(t.step.Backend)
+	limit := releaseLimit
+	if !registered {
+		limit = silentLimit
+	}
 	switch {
 	case status.Value.Phase == state.PhaseRemoved:
 		return outcome{passed: true, apply: forgetNode(t.step.Node)}
-	case time.Since(t.in.Operation.StepSince) > min(releaseLimit, t.cfg.UpdateTimeout):
+	case time.Since(t.in.Operation.StepSince) > min(limit, t.cfg.UpdateTimeout):
 		t.log.Warn("a node is not removed yet, its registrar will do that when it can",
 			"instance", t.in.InstanceID, "member", t.step.Node, "backend", t.step.Backend)
 		return passed
-	}
-	if _, registered := t.tables.backends.Get(t.step.Backend); !registered {
+	case !registered:
 		return waiting("the registrar of backend %s is silent", t.step.Backend)
 	}
 	return outcome{}

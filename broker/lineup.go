@@ -97,6 +97,9 @@ func (p *planner) lineExactly() error {
 		if err := p.fleet.refuse(id); err != nil {
 			return err
 		}
+		if slices.Contains(p.leftAt(), id) {
+			return badRequest("parameter backends: a node of the instance on %q is still being removed", id)
+		}
 		p.enlist(id)
 	}
 	return nil
@@ -149,14 +152,7 @@ func (p *planner) recruit(n int) error {
 	for _, node := range p.stay {
 		taken = append(taken, node.BackendID)
 	}
-	avoided := []string{p.want.moveOff}
-	for _, node := range p.cluster.Nodes {
-		// Until its registrar has removed it, a node may still run.
-		if node.Removed && !p.fleet.share {
-			avoided = append(avoided, node.BackendID)
-		}
-	}
-	chosen := p.fleet.place(n, taken, avoided)
+	chosen := p.fleet.place(n, taken, append(p.leftAt(), p.want.moveOff))
 	if len(chosen) < n {
 		return badRequest("not enough backends: %d more %s a healthy backend without a node of the instance, there %s %d",
 			n, plural(n, "node needs", "nodes need each"), plural(len(chosen), "is", "are"), len(chosen))
@@ -165,6 +161,18 @@ func (p *planner) recruit(n int) error {
 		p.enlist(backend)
 	}
 	return nil
+}
+
+// leftAt returns the backends that may still run a node which is to be removed:
+// they get no other.
+func (p *planner) leftAt() []string {
+	var backends []string
+	for _, n := range p.cluster.Nodes {
+		if n.Removed && !p.fleet.share {
+			backends = append(backends, n.BackendID)
+		}
+	}
+	return backends
 }
 
 // enlist has a new node join on a backend.

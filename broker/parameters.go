@@ -8,18 +8,6 @@ import (
 	"strings"
 )
 
-// refuseParameters checks that no parameters are given where none are taken.
-func refuseParameters(raw json.RawMessage) error {
-	given, err := parseObject(raw)
-	if err != nil {
-		return err
-	}
-	for name := range given {
-		return unknownParameter(name, objectSchema(nil))
-	}
-	return nil
-}
-
 func parseObject(raw json.RawMessage) (map[string]json.RawMessage, error) {
 	if len(raw) == 0 || string(raw) == "null" {
 		return nil, nil

@@ -121,17 +121,28 @@ func (p *planner) changedSettings() []string {
 			out = append(out, name+" to "+value)
 		}
 	}
-	for name := range p.cluster.Settings {
-		if _, ok := p.want.settings[name]; !ok {
-			out = append(out, name+" to its default")
-		}
+	for _, name := range without(p.cluster.Settings, p.want.settings) {
+		out = append(out, name+" to its default")
 	}
 	slices.Sort(out)
 	return out
 }
 
 func (p *planner) configure(synchronous bool, format string, args ...any) {
-	p.add(state.Step{Kind: state.Configure, Synchronous: synchronous, Settings: p.want.settings}, format, args...)
+	reset := without(p.cluster.Settings, p.want.settings)
+	p.add(state.Step{Kind: state.Configure, Synchronous: synchronous, Settings: p.want.settings, Reset: reset}, format, args...)
+}
+
+// without returns the names of settings that others lack.
+func without(settings, others map[string]string) []string {
+	var names []string
+	for name := range settings {
+		if _, ok := others[name]; !ok {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 func (p *planner) addNodes() {

@@ -36,7 +36,9 @@ type database struct {
 	proved int
 	// extensions are each instance's; nodes know their settings.
 	extensions map[string][]string
-	nodes      *fixtures.Nodes
+	// inUse is an extension that can not be dropped.
+	inUse string
+	nodes *fixtures.Nodes
 }
 
 func (d *database) ProveWrite(context.Context, state.Cluster) error {

@@ -7,6 +7,9 @@ import (
 
 // tables are the broker's picture of etcd.
 type tables struct {
+	// loads counts the nodes on each backend.
+	loads *loads
+
 	instances *state.Table[state.Instance]
 	bindings  *state.Table[state.Binding]
 	clusters  *state.Table[state.Cluster]
@@ -25,6 +28,7 @@ type tables struct {
 func newTables(s *state.Schema) *tables {
 	s.Watch("/routing/")
 	return &tables{
+		loads:      newLoads(),
 		instances:  state.Register(s, state.InstancePattern, state.JSON[state.Instance]),
 		bindings:   state.Register(s, state.BindingPattern, state.JSON[state.Binding]),
 		clusters:   state.Register(s, state.ClusterPattern, state.JSON[state.Cluster]),
@@ -42,17 +46,12 @@ func newTables(s *state.Schema) *tables {
 
 // fleet returns the backends as they are now.
 func (t *tables) fleet(share bool) fleet {
-	f := fleet{cordoned: map[string]bool{}, load: map[string]int{}, share: share}
+	f := fleet{cordoned: map[string]bool{}, load: t.loads.counts(), share: share}
 	for b := range t.backends.All() {
 		f.backends = append(f.backends, b.Value)
 	}
 	for c := range t.cordons.All() {
 		f.cordoned[c.Params[0]] = state.IsDisabled(c.Value)
-	}
-	for c := range t.clusters.All() {
-		for _, n := range c.Value.Nodes {
-			f.load[n.BackendID]++
-		}
 	}
 	return f
 }

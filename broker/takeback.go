@@ -46,10 +46,11 @@ func (d *driver) skip(in state.Instance, why string) []state.Group {
 // data: nothing that was there before has gone then. Later they stay, and the
 // next update goes on from there.
 func takeBack(op *state.Operation, cluster state.Cluster, why string) {
-	begun, ahead := op.Plan[:op.Done+1], op.Plan[op.Done:]
+	ahead := op.Plan[op.Done:]
+	current, _ := op.Current()
 	back := planner{cluster: cluster}
 	if kindIn(ahead, state.AwaitNode) {
-		for _, step := range begun {
+		for _, step := range op.Plan {
 			if n, there := cluster.Node(step.Node); step.Kind == state.AddNode && there {
 				back.leave = append(back.leave, n)
 			}
@@ -59,14 +60,15 @@ func takeBack(op *state.Operation, cluster state.Cluster, why string) {
 		back.of(state.RemoveNode, n, "remove %s")
 		back.of(state.ReleaseNode, n, "wait until container and volume of %s are gone")
 	}
-	current := ahead[0]
 	if n, there := cluster.Node(current.Node); there && current.Kind == state.ReshapeNode {
 		spec := cluster.NodeSpec
 		back.add(state.Step{Kind: state.ReshapeNode, Node: n.NodeID, Backend: n.BackendID, Spec: &spec}, "restart %s as it was", back.name(n))
 	}
 	if current.Kind == state.Configure {
-		back.want.settings = cluster.Settings
-		back.configure(cluster.Synchronous, "set what was set before")
+		back.add(state.Step{
+			Kind: state.Configure, Synchronous: cluster.Synchronous, Settings: cluster.Settings,
+			Reset: without(current.Settings, cluster.Settings),
+		}, "set what was set before")
 	}
 	back.add(state.Step{Kind: state.ProveWrite}, "write through port %d", cluster.AllocatedPort)
 	op.Failure = why

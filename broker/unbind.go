@@ -9,15 +9,18 @@ import (
 	"github.com/pgpatron/pgpatron/state"
 )
 
-// Unbind records that a binding is to go and waits until its login is gone.
-func (b *Broker) Unbind(ctx context.Context, instanceID, bindingID string, details domain.UnbindDetails, _ bool) (domain.UnbindSpec, error) {
-	return domain.UnbindSpec{}, b.translate(ctx, "unbind", b.unbind(ctx, instanceID, bindingID, details))
+// Unbind records that a binding is to go and waits until its login is gone, or,
+// if that takes long and the platform allows it, has it poll.
+func (b *Broker) Unbind(ctx context.Context, instanceID, bindingID string, details domain.UnbindDetails, asyncAllowed bool) (domain.UnbindSpec, error) {
+	spec, err := b.unbind(ctx, instanceID, bindingID, details, asyncAllowed)
+	return spec, b.translate(ctx, "unbind", err)
 }
 
-func (b *Broker) unbind(ctx context.Context, instanceSegment, bindingSegment string, details domain.UnbindDetails) error {
+func (b *Broker) unbind(ctx context.Context, instanceSegment, bindingSegment string, details domain.UnbindDetails, asyncAllowed bool) (domain.UnbindSpec, error) {
+	var spec domain.UnbindSpec
 	id, bid, err := parseIDs(instanceSegment, bindingSegment)
 	if err != nil {
-		return err
+		return spec, err
 	}
 	var found state.Binding
 	err = b.decide(ctx, "unbind", func(tx *state.Tx) error {
@@ -30,14 +33,16 @@ func (b *Broker) unbind(ctx context.Context, instanceSegment, bindingSegment str
 		return nil
 	})
 	if err != nil {
-		return err
+		return spec, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, b.cfg.BindTimeout)
-	defer cancel()
-	return b.engine.Await(ctx, func() bool {
+	spec.IsAsync, err = b.waitForLogin(ctx, asyncAllowed, func() bool {
 		now, exists := b.tables.bindings.Get(id, bid)
 		return !exists || now.Value.Role != found.Role
 	})
+	if spec.IsAsync {
+		spec.OperationData = unbindOperation + found.Role
+	}
+	return spec, err
 }
 
 // boundOn reads the binding that a request to unbind means. The request names

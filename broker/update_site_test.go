@@ -16,6 +16,9 @@ import (
 // ChangeExtensions remembers the extensions of an instance. One that is in use
 // can not be dropped.
 func (d *database) ChangeExtensions(_ context.Context, c state.Cluster, wanted, superfluous []string) error {
+	if slices.Contains(superfluous, d.inUse) {
+		return broker.LastingError(fmt.Errorf("extension %s is in use", d.inUse))
+	}
 	return d.with(func() {
 		if d.extensions == nil {
 			d.extensions = map[string][]string{}
@@ -109,13 +112,4 @@ func (s *site) ended(id string, r reply, how string) reply {
 	s.t.Helper()
 	s.want(r, http.StatusAccepted)
 	return s.await(id, r.field(s.t, "operation"), how)
-}
-
-// steps spells a plan, one step a line.
-func steps(plan []state.Step) string {
-	var b strings.Builder
-	for i, step := range plan {
-		fmt.Fprintf(&b, "%d. %s\n", i+1, step.Text)
-	}
-	return b.String()
 }

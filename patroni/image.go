@@ -16,6 +16,10 @@ const (
 	NodeFile = "/var/lib/postgresql/node.json"
 	// VolumePath is where the node's volume is mounted.
 	VolumePath = "/var/lib/postgresql"
+	// RunPath and SocketPath are the folders, beside the volume and /tmp, that a
+	// node writes to. Both are empty at the start of a container.
+	RunPath    = "/run/patroni"
+	SocketPath = "/run/postgresql"
 	// NodeUID and NodeGID are the user and group postgres of the image.
 	NodeUID = 999
 	NodeGID = 999

@@ -44,7 +44,7 @@ func TestBackendsOnOneDocker(t *testing.T) {
 		}
 	}
 	for _, id := range ids {
-		if b := s.backendOf(id); b.ID != id || b.Zone != "zone-"+id || !b.Healthy() {
+		if b := s.backendOf(id); b.ID != id || b.Address != testBackend || b.Zone != "zone-"+id || !b.Healthy() {
 			t.Errorf("backend = %+v", b)
 		}
 	}

@@ -1,6 +1,8 @@
 package registrar
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,8 +15,12 @@ import (
 	"github.com/pgpatron/pgpatron/state"
 )
 
-// contestInterval is how often a backend that another holds is looked at.
-const contestInterval = 500 * time.Millisecond
+const (
+	// contestInterval is how often a backend that another holds is looked at.
+	contestInterval = 500 * time.Millisecond
+	// noteInterval is how often it is noted for good that the host is there.
+	noteInterval = time.Minute
+)
 
 // claim holds the backend's key: one registrar at a time runs a backend.
 type claim struct {
@@ -28,16 +34,18 @@ type claim struct {
 	ours  bool
 	until time.Time // how long another's key is waited for
 	again *time.Timer
+	noted time.Time // when the host was noted last
+	note  *time.Timer
 }
 
 func newClaim(self state.Backend, ttl time.Duration, wake func()) *claim {
 	return &claim{self: self, ttl: ttl, wake: wake, held: make(chan struct{})}
 }
 
-// tick keeps the backend's key, with Docker's version in it, and reports
-// whether the backend is ours. It stays ours while etcd is away; it ends, with
-// an error, when another has it.
-func (c *claim) tick(t state.Tick, backends *state.Table[state.Backend], docker string) (bool, []state.Group, error) {
+// tick keeps the backend's key as the host is now, and reports whether the
+// backend is ours. It stays ours while etcd is away; it ends, with an error,
+// when another has it.
+func (c *claim) tick(t state.Tick, backends *state.Table[state.Backend], now condition) (bool, []state.Group, error) {
 	found, taken := backends.Get(c.self.ID)
 	mine := taken && c.wrote(found.Value)
 	if taken && !mine {
@@ -49,17 +57,21 @@ func (c *claim) tick(t state.Tick, backends *state.Table[state.Backend], docker 
 		c.ours = true
 		close(c.held)
 	}
-	if t.Lease == clientv3.NoLease || mine && found.Lease == t.Lease && found.Value.DockerVersion == docker {
+	if t.Lease == clientv3.NoLease {
 		return c.ours, nil, nil
 	}
-	wanted := c.self
-	wanted.DockerVersion = docker
+	if mine && found.Lease == t.Lease && conditionOf(found.Value) == now && time.Since(c.noted) < noteInterval {
+		return c.ours, nil, nil
+	}
+	c.noteAgain()
+	wanted := now.of(c.self)
 	return c.ours, []state.Group{{Name: "register backend", Apply: func(tx *state.Tx) error {
 		return c.put(tx, wanted, found.ModRevision)
 	}}}, nil
 }
 
-// put writes the key, unless a registrar wrote it after the Tick that wants it.
+// put writes the key, unless a registrar wrote it after the Tick that wants it,
+// and notes the host for good.
 func (c *claim) put(tx *state.Tx, wanted state.Backend, seen int64) error {
 	key := state.BackendKey(c.self.ID)
 	kv, exists := tx.Get(key)
@@ -67,7 +79,27 @@ func (c *claim) put(tx *state.Tx, wanted state.Backend, seen int64) error {
 	if exists && err == nil && kv.ModRevision != seen && !c.wrote(there) {
 		return state.ErrSkip
 	}
+	tx.PutJSON(state.HostKey(c.self.ID), state.Host{Backend: wanted, LastSeen: time.Now().UTC()})
 	return putLeasedJSON(tx, key, wanted)
+}
+
+// leave notes for good that the host is there until now, unless another has it
+// already. It is for after the last Tick; the session has ended.
+func (c *claim) leave(ctx context.Context, etcd clientv3.KV, now condition) error {
+	if !c.ours {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), contestInterval)
+	defer cancel()
+	value, err := json.Marshal(state.Host{Backend: now.of(c.self), LastSeen: time.Now().UTC()})
+	if err != nil {
+		return err
+	}
+	_, err = etcd.Txn(ctx).
+		If(clientv3.Compare(clientv3.CreateRevision(state.BackendKey(c.self.ID)), "=", 0)).
+		Then(clientv3.OpPut(state.HostKey(c.self.ID), string(value))).
+		Commit()
+	return err
 }
 
 // wrote reports whether the entry is this registrar's own.
@@ -97,6 +129,16 @@ func (c *claim) contest(found state.Entry[state.Backend]) (bool, error) {
 	}
 	c.lookAgain()
 	return false, nil
+}
+
+// noteAgain asks for another Tick when the host is to be noted next.
+func (c *claim) noteAgain() {
+	c.noted = time.Now()
+	if c.note == nil {
+		c.note = time.AfterFunc(noteInterval, c.wake)
+		return
+	}
+	c.note.Reset(noteInterval)
 }
 
 // lookAgain asks for another Tick: a process's end makes no event in etcd.

@@ -27,6 +27,12 @@ type Config struct {
 	// Zone names what the host may fail together with, such as a rack or a
 	// building. Default: empty, nothing is known.
 	Zone string
+	// Labels are told of the host; they mean what the operator wants.
+	Labels map[string]string
+	// DiskWarn and DiskReadOnly are how full, in percent, the disk of Docker's data
+	// may become before that is told of each node here, and before clusters with
+	// nodes here are made read-only. 100: never. Default 85 and 95.
+	DiskWarn, DiskReadOnly int
 	// Hostname names the host in announcements and in labels. No other host of
 	// the site has it.
 	Hostname string
@@ -64,6 +70,12 @@ func (c Config) WithDefaults() Config {
 	}
 	if c.ID == "" && c.Backend.IsValid() {
 		c.ID = c.Backend.String()
+	}
+	if c.DiskWarn == 0 {
+		c.DiskWarn = 85
+	}
+	if c.DiskReadOnly == 0 {
+		c.DiskReadOnly = 95
 	}
 	if c.SessionTTL == 0 {
 		c.SessionTTL = 10 * time.Second
@@ -109,6 +121,12 @@ func (c Config) Validate() error {
 	}
 	if c.Ports.First < 1 || c.Ports.Last > 65535 || c.Ports.Last <= c.Ports.First {
 		errs = append(errs, fmt.Errorf("registrar.host_ports: must be at least two ports from 1 to 65535, got %v", c.Ports))
+	}
+	if c.DiskWarn < 1 || c.DiskWarn > 100 {
+		errs = append(errs, fmt.Errorf("registrar.disk_warn: must be from 1 to 100 percent, got %d", c.DiskWarn))
+	}
+	if c.DiskReadOnly < c.DiskWarn || c.DiskReadOnly > 100 {
+		errs = append(errs, fmt.Errorf("registrar.disk_read_only: must be from disk_warn, %d, to 100 percent, got %d", c.DiskWarn, c.DiskReadOnly))
 	}
 	if c.Site == "" {
 		errs = append(errs, errors.New("registrar.site: must be set"))

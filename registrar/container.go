@@ -24,8 +24,9 @@ type container struct {
 	// startedAt is when it was started last, diedAt when it died. Zero: never.
 	startedAt, diedAt time.Time
 	exitCode          int
-	// byEvent says that its death is known from a die event.
+	// byEvent says that its death is known from a die event, which came at heardAt.
 	byEvent bool
+	heardAt time.Time
 	// addrs are where its internal ports are published.
 	addrs map[int]netip.AddrPort
 }
@@ -43,8 +44,17 @@ func (r run) is(other run) bool { return r.id == other.id && r.startedAt.Equal(o
 type death struct {
 	run run
 	at  time.Time
-	// byEvent says that a die event told it; otherwise an inspection did.
+	// byEvent says that a die event told it, which came at heardAt; otherwise an
+	// inspection did.
 	byEvent bool
+	heardAt time.Time
+}
+
+// young reports whether a die event told of it, and less than limit ago: by its
+// own time, and by when it came, for clocks jump.
+func (d death) young(limit time.Duration) bool {
+	age := time.Since(d.at)
+	return d.byEvent && age >= 0 && age < limit && time.Since(d.heardAt) < limit
 }
 
 // evidence names what proves the death.
@@ -61,7 +71,7 @@ func (c container) death() (death, bool) {
 	if c.running || c.startedAt.IsZero() {
 		return death{}, false
 	}
-	return death{run: run{c.id, c.startedAt}, at: c.diedAt, byEvent: c.byEvent}, true
+	return death{run: run{c.id, c.startedAt}, at: c.diedAt, byEvent: c.byEvent, heardAt: c.heardAt}, true
 }
 
 // lived is how long the last run lasted.

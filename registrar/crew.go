@@ -147,6 +147,14 @@ func (c *crew) reports() map[string]report {
 	return all
 }
 
+// stopping reports whether a node's container was asked to stop, and still may.
+func (c *crew) stopping(node string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	w, ok := c.workers[node]
+	return ok && w.stopping
+}
+
 // poke makes the next receive from news return, without waiting for it.
 func poke(news chan struct{}) {
 	select {

@@ -56,6 +56,7 @@ func pair(t *testing.T, synchronous bool) *site {
 	s.member("n1", `{"role":"primary","state":"running"}`)
 	s.member("n2", `{"role":"replica","state":"running","replication_state":"streaming"}`)
 	s.lead("n1")
+	s.seen("n1")
 	return s
 }
 

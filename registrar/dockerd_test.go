@@ -27,9 +27,14 @@ type dockerd struct {
 	nextID     int
 	down       bool
 	deaf       bool // starts fail because ports are taken
+	// slowStop, if set, is what a stop waits for.
+	slowStop chan struct{}
 	// silentAfter makes the engine fall silent when it has done that.
 	silentAfter string
-	log         []string
+	jump        time.Duration // of the host's clock
+	// root is the folder of its data.
+	root string
+	log  []string
 }
 
 type fakeContainer struct {
@@ -43,11 +48,13 @@ type fakeContainer struct {
 	DiedAt    time.Time
 	ExitCode  int
 	Files     map[string]string
+	Ports     []map[string]any // as a list shows them
 }
 
 func newDockerd(t testing.TB) *dockerd {
 	d := &dockerd{
 		containers: map[string]*fakeContainer{}, volumes: map[string]map[string]string{},
+		root:   t.TempDir(),
 		images: map[string]bool{testImage: true}, streams: map[chan map[string]any]map[string]string{},
 	}
 	mux := http.NewServeMux()
@@ -76,6 +83,9 @@ func newDockerd(t testing.TB) *dockerd {
 	handle("GET /version", func(http.ResponseWriter, *http.Request) (int, any) {
 		return 200, map[string]any{"Version": "20.10.24", "ApiVersion": "1.41"}
 	})
+	handle("GET /info", func(http.ResponseWriter, *http.Request) (int, any) {
+		return 200, map[string]any{"NCPU": 3, "MemTotal": 4 << 30, "DockerRootDir": d.root}
+	})
 	handle("GET /networks/bridge", func(http.ResponseWriter, *http.Request) (int, any) {
 		return 200, map[string]any{"IPAM": map[string]any{"Config": []any{map[string]any{"Gateway": "172.17.0.1"}}}}
 	})
@@ -85,6 +95,7 @@ func newDockerd(t testing.TB) *dockerd {
 	handle("PUT /containers/{id}/archive", d.copyFiles)
 	handle("POST /containers/{id}/start", d.startContainer)
 	handle("POST /containers/{id}/stop", d.stopContainer)
+	handle("POST /containers/{id}/kill", d.killContainer)
 	handle("DELETE /containers/{id}", d.removeContainer)
 	handle("GET /volumes", d.listVolumes)
 	handle("POST /volumes/create", d.createVolume)
@@ -150,9 +161,13 @@ func notFound(what string) (int, any) {
 func (d *dockerd) listContainers(_ http.ResponseWriter, r *http.Request) (int, any) {
 	list := []any{}
 	for _, c := range d.containers {
-		if carries(c.Labels, wantedLabels(r)) {
-			list = append(list, map[string]any{"Id": c.ID, "Names": []string{"/" + c.Name}, "Labels": c.Labels})
+		if !carries(c.Labels, wantedLabels(r)) || r.URL.Query().Get("all") == "" && !c.Running {
+			continue
 		}
+		list = append(list, map[string]any{
+			"Id": c.ID, "Names": []string{"/" + c.Name}, "Labels": c.Labels, "Image": c.Image, "Ports": c.Ports,
+			"HostConfig": map[string]string{"NetworkMode": "bridge"},
+		})
 	}
 	return 200, list
 }
@@ -220,7 +235,7 @@ func (d *dockerd) startContainer(_ http.ResponseWriter, r *http.Request) (int, a
 	case d.deaf:
 		return 500, map[string]string{"message": "Bind for 127.0.0.1 failed: port is already allocated"}
 	}
-	c.Running, c.StartedAt = true, time.Now()
+	c.Running, c.StartedAt = true, d.now()
 	d.log = append(d.log, "start "+c.Name)
 	d.tell("start", c)
 	return 204, nil
@@ -232,9 +247,23 @@ func (d *dockerd) stopContainer(_ http.ResponseWriter, r *http.Request) (int, an
 		return notFound("container")
 	}
 	d.log = append(d.log, "stop "+c.Name)
+	if slow := d.slowStop; slow != nil {
+		d.mu.Unlock()
+		<-slow
+		d.mu.Lock()
+	}
 	if d.silentAfter != "stop "+c.Name {
 		d.kill(c, 0)
 	}
+	return 204, nil
+}
+
+func (d *dockerd) killContainer(_ http.ResponseWriter, r *http.Request) (int, any) {
+	c := d.find(r.PathValue("id"))
+	if c == nil {
+		return notFound("container")
+	}
+	d.kill(c, 137)
 	return 204, nil
 }
 
@@ -337,7 +366,7 @@ func (d *dockerd) tell(action string, c *fakeContainer) {
 	for stream, wanted := range d.streams {
 		if carries(c.Labels, wanted) {
 			stream <- map[string]any{
-				"Type": "container", "Action": action, "timeNano": time.Now().UnixNano(),
+				"Type": "container", "Action": action, "timeNano": d.now().UnixNano(),
 				"Actor": map[string]any{"ID": c.ID, "Attributes": attributes},
 			}
 		}
@@ -348,7 +377,7 @@ func (d *dockerd) kill(c *fakeContainer, exitCode int) {
 	if !c.Running {
 		return
 	}
-	c.Running, c.DiedAt, c.ExitCode = false, time.Now(), exitCode
+	c.Running, c.DiedAt, c.ExitCode = false, d.now(), exitCode
 	d.log = append(d.log, "die "+c.Name)
 	d.tell("die", c)
 }
@@ -415,7 +444,7 @@ func (d *dockerd) put(name string, running bool, labels map[string]string) {
 		}}}},
 	}
 	if running {
-		c.StartedAt = time.Now()
+		c.StartedAt = d.now()
 	}
 	d.containers[name] = c
 	d.volumes[name] = labels
@@ -434,4 +463,14 @@ func (d *dockerd) history() []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return append([]string(nil), d.log...)
+}
+
+// now is the time by the host's clock. Call it under mu.
+func (d *dockerd) now() time.Time { return time.Now().Add(d.jump) }
+
+// setClock sets the host's clock ahead, or back, of what it was at first.
+func (d *dockerd) setClock(jump time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.jump = jump
 }

@@ -172,7 +172,7 @@ func (c *fencing) read(ctx context.Context) (*mvccpb.KeyValue, error) {
 
 // over reports whether the dead run is still the container's last.
 func (c *fencing) over(ctx context.Context) (bool, error) {
-	if age := time.Since(c.death.at); c.death.byEvent && age >= 0 && age < cmp.Or(c.fresh, freshness) {
+	if c.death.young(cmp.Or(c.fresh, freshness)) {
 		return true, nil
 	}
 	found, here, err := c.inspect(ctx, c.death.run.id)

@@ -188,8 +188,18 @@ func TestFreshEventNeedsNoInspection(t *testing.T) {
 	}
 	// However long etcd takes on a busy machine, the event is fresh.
 	b.fence.limit, b.fence.fresh = time.Minute, time.Minute
-	b.death.at, b.death.byEvent = time.Now(), true
+	b.death.at, b.death.heardAt, b.death.byEvent = time.Now(), time.Now(), true
 	b.expect(released, "")
+}
+
+// An old event does not become fresh because the clock was set back.
+func TestClockThatIsSetBackMakesNoEventFresh(t *testing.T) {
+	b := newDeathbed(t)
+	b.lead(fencedNode)
+	b.fence.fresh = time.Minute
+	b.death.at, b.death.heardAt, b.death.byEvent = time.Now(), time.Now().Add(-time.Hour), true
+	b.found.running, b.found.startedAt = true, time.Now()
+	b.expect(alive, fencedNode)
 }
 
 func TestFenceWaitsForEtcdForALimitedTime(t *testing.T) {

@@ -222,6 +222,16 @@ func (s *site) await(what string, cond func() bool) {
 	}
 }
 
+// patiently polls as long as a real cluster, or very much, may take.
+func (s *site) patiently(what string, cond func() bool) {
+	s.Helper()
+	for patience := time.Now().Add(time.Minute); !cond(); pause(s, 20*time.Millisecond) {
+		if time.Now().After(patience) {
+			s.Fatalf("waited in vain until %s", what)
+		}
+	}
+}
+
 func (s *site) awaitPhase(node string, phase state.Phase) {
 	s.Helper()
 	s.await(node+" is "+string(phase), func() bool { return s.status(node).Phase == phase })

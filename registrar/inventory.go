@@ -122,6 +122,7 @@ func (i *inventory) died(e event) {
 		return
 	}
 	s.running, s.diedAt, s.exitCode, s.byEvent, s.at = false, e.at, e.exitCode, true, time.Now()
+	s.heardAt = s.at
 	i.containers[e.node] = s
 	i.mu.Unlock()
 	i.changed(e.node)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -23,6 +24,7 @@ type portPicker struct {
 	docker *docker
 	ports  state.Ports
 	addr   netip.Addr
+	log    *slog.Logger
 
 	// mu serialises picking: a port is free until a volume says otherwise.
 	mu sync.Mutex
@@ -91,7 +93,7 @@ func (p *portPicker) pick(ctx context.Context, taken func(int) bool) (hostPorts,
 	picked := hostPorts{}
 	port := p.ports.First
 	for _, internal := range internalPorts {
-		for port <= p.ports.Last && (taken(port) || inUse(ctx, p.addr, port)) {
+		for port <= p.ports.Last && (taken(port) || p.strangers(ctx, port)) {
 			port++
 		}
 		if port > p.ports.Last {
@@ -101,6 +103,15 @@ func (p *portPicker) pick(ctx context.Context, taken func(int) bool) (hostPorts,
 		port++
 	}
 	return picked, nil
+}
+
+// strangers reports whether something that is no node has the port, and says so.
+func (p *portPicker) strangers(ctx context.Context, port int) bool {
+	used := inUse(ctx, p.addr, port)
+	if used {
+		p.log.InfoContext(ctx, "host port is in use by something else, skipping it", "addr", netip.AddrPortFrom(p.addr, uint16(port)))
+	}
+	return used
 }
 
 // inUse reports whether something listens on the port. Where the address is

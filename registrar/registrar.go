@@ -25,15 +25,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
-	"os"
 	"sync/atomic"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/pgpatron/pgpatron/patroni"
 	"github.com/pgpatron/pgpatron/registrar/watchdog"
 	"github.com/pgpatron/pgpatron/state"
 )
@@ -42,11 +39,15 @@ import (
 type Registrar struct {
 	cfg     Config
 	backend string
+	etcd    clientv3.KV
 	engine  *state.Engine
 	tables  tables
 	docker  *docker
 	watcher *watcher
+	meter   *meter
 	crew    *crew
+	guard   *guard
+	foreign *announcer
 	claim   *claim
 	// watchdog watches what runs; current says that etcd answers, so that what
 	// the tables hold is of now.
@@ -69,29 +70,6 @@ type Registrar struct {
 	due bool
 }
 
-// tables are what a registrar looks at in etcd.
-type tables struct {
-	clusters      *state.Table[state.Cluster]
-	backends      *state.Table[state.Backend]
-	statuses      *state.Table[state.NodeStatus]
-	announcements *state.Table[netip.AddrPort]
-	leaders       *state.Table[string]
-	members       *state.Table[patroni.Member]
-	syncs         *state.Table[patroni.Sync]
-}
-
-func newTables(s *state.Schema, image string) tables {
-	return tables{
-		clusters:      state.Register(s, state.ClusterPattern, state.JSON[state.Cluster]),
-		backends:      state.Register(s, state.BackendPattern, state.JSON[state.Backend]),
-		statuses:      state.Register(s, state.NodeStatusPattern, state.JSON[state.NodeStatus]),
-		announcements: state.Register(s, state.AnnouncementPattern(image), announced),
-		leaders:       patroni.Leaders(s),
-		members:       patroni.Members(s),
-		syncs:         patroni.Syncs(s),
-	}
-}
-
 // New returns a registrar for cfg, which must be valid, on the etcd behind
 // client.
 func New(cfg Config, client *clientv3.Client) (*Registrar, error) {
@@ -105,7 +83,7 @@ func New(cfg Config, client *clientv3.Client) (*Registrar, error) {
 	}
 	schema := state.NewSchema()
 	r := &Registrar{
-		cfg: cfg, backend: cfg.ID, tables: newTables(schema, cfg.Image),
+		cfg: cfg, backend: cfg.ID, etcd: client, tables: newTables(schema, cfg.Image),
 		known: map[announcement]struct{}{}, told: map[string]struct{}{},
 	}
 	r.log = cfg.Log.With("backend", r.backend)
@@ -119,10 +97,11 @@ func New(cfg Config, client *clientv3.Client) (*Registrar, error) {
 	r.docker = &docker{client: connection, owner: owner{site: cfg.Site, backend: r.backend}}
 	r.inventory = newInventory(r.moved)
 	r.watcher = &watcher{docker: r.docker, inventory: r.inventory, log: r.log}
+	r.meter = &meter{docker: r.docker, fullAt: cfg.DiskReadOnly, changed: r.wake, log: r.log}
+	r.guard = newGuard(r.log)
+	r.foreign = newAnnouncer(r.docker, client, cfg, r.log)
 	r.crew = newCrew(r.hands(client), r.wake)
-	r.claim = newClaim(state.Backend{
-		ID: r.backend, Hostname: cfg.Hostname, Zone: cfg.Zone, PID: os.Getpid(), Since: time.Now().UTC(),
-	}, cfg.SessionTTL, r.engine.Wake)
+	r.claim = newClaim(cfg.self(), cfg.SessionTTL, r.engine.Wake)
 	r.desired = newDesired(r.backend)
 	r.watchdog = r.newWatchdog(client)
 	return r, nil
@@ -132,7 +111,7 @@ func New(cfg Config, client *clientv3.Client) (*Registrar, error) {
 func (r *Registrar) hands(client *clientv3.Client) hands {
 	return hands{
 		cfg: r.cfg, docker: r.docker, inventory: r.inventory, log: r.log,
-		ports:  &portPicker{docker: r.docker, ports: r.cfg.Ports, addr: r.cfg.Backend},
+		ports:  &portPicker{docker: r.docker, ports: r.cfg.Ports, addr: r.cfg.Backend, log: r.log},
 		fencer: &fencer{etcd: client, inspect: r.docker.inspect, log: r.log, fencings: newFencings(r.cfg.Registerer, r.backend)},
 		picture: picture{
 			engine: r.engine, leaders: r.tables.leaders, members: r.tables.members, syncs: r.tables.syncs, fell: r.inventory.fell,
@@ -156,10 +135,19 @@ func (r *Registrar) Run(ctx context.Context) error {
 		case <-r.claim.held:
 		}
 		running.Go(func() error { return r.watcher.Run(ctx) })
+		running.Go(func() error { return r.meter.Run(ctx) })
+		running.Go(func() error { return r.guard.Run(ctx) })
+		running.Go(func() error { return r.foreign.Run(ctx) })
 		running.Go(func() error { return r.watchdog.Run(ctx) })
 		return r.crew.Run(ctx)
 	})
-	return running.Wait()
+	if err := running.Wait(); err != nil {
+		return err
+	}
+	if err := r.claim.leave(ctx, r.etcd, r.condition()); err != nil {
+		r.log.WarnContext(ctx, "noting when the host was seen last", "err", err)
+	}
+	return nil
 }
 
 // Ready waits until the backend is registered as this registrar's, and healthy.
@@ -192,7 +180,7 @@ func (r *Registrar) wake() {
 func (r *Registrar) Tick(_ context.Context, t state.Tick) ([]state.Group, error) {
 	r.current.Store(t.Lease != clientv3.NoLease)
 	r.due = r.concerned(t) || r.due
-	held, groups, err := r.claim.tick(t, r.tables.backends, r.inventory.dockerVersion())
+	held, groups, err := r.claim.tick(t, r.tables.backends, r.condition())
 	if err != nil {
 		return nil, err
 	}
@@ -200,6 +188,7 @@ func (r *Registrar) Tick(_ context.Context, t state.Tick) ([]state.Group, error)
 		r.due = false
 		docker := r.inventory.snapshot()
 		r.crew.assign(r.desired.goals(docker))
+		r.guard.assign(r.orders(docker))
 		r.watch(docker)
 		if t.Lease != clientv3.NoLease {
 			groups = append(groups, r.announce(t, docker)...)
@@ -218,50 +207,6 @@ func (r *Registrar) ended(err error) {
 	if err != nil {
 		r.due = true
 	}
-}
-
-// concerned takes in what changed and reports whether any of it matters here.
-// Patroni's many writes do not: they must cost nothing.
-func (r *Registrar) concerned(t state.Tick) bool {
-	concerned := r.fresh.Swap(false) || t.Lease != r.lease
-	r.lease = t.Lease
-	for params := range r.tables.clusters.Changed() {
-		concerned = r.desired.update(params[0], r.tables.clusters) || concerned
-	}
-	for params := range r.tables.announcements.Changed() {
-		concerned = r.noteAnnouncement(params[0]) || concerned
-	}
-	for params := range r.tables.statuses.Changed() {
-		concerned = r.noteStatus(params[0]) || concerned
-	}
-	return concerned
-}
-
-// noteAnnouncement keeps r.known.
-func (r *Registrar) noteAnnouncement(param string) (mine bool) {
-	a, mine := r.parseAnnouncement(param)
-	if !mine {
-		return false
-	}
-	delete(r.known, a)
-	if _, there := r.tables.announcements.Get(param); there {
-		r.known[a] = struct{}{}
-	}
-	return true
-}
-
-// noteStatus keeps r.told. A status is this backend's if it says so; one that
-// somebody else wrote over is put right by its node.
-func (r *Registrar) noteStatus(node string) (mine bool) {
-	_, was := r.told[node]
-	_, placed := r.desired.nodes[node]
-	delete(r.told, node)
-	status, there := r.tables.statuses.Get(node)
-	if is := there && status.Value.BackendID == r.backend; is {
-		r.told[node] = struct{}{}
-		return true
-	}
-	return was || placed
 }
 
 // doomed confirms with etcd that nobody wants the node here: its record says

@@ -30,16 +30,29 @@ func (w *worker) renew(ctx context.Context, g goal, c container) (time.Duration,
 	if err == nil {
 		w.log.InfoContext(ctx, "stopping container to make it anew", "container", c.id, "was", c.spec, "spec", g.spec.Digest())
 		w.say(state.PhaseStopped, "stopping, to be made anew")
-		err = w.docker.stop(ctx, c.id)
+		err = w.stop(ctx, c.id)
 	}
-	if err == nil {
-		return 0, look(ctx, w.docker, w.inventory, w.node)
-	}
-	if ctx.Err() != nil {
+	if err == nil || ctx.Err() != nil {
 		return 0, err
 	}
 	w.fail(ctx, err, retryLimit)
 	return retryLimit, nil // no failure: that would keep news of a death waiting
+}
+
+// stop has a container stop by itself. Until that is seen to be over, the
+// node's silence is no fault.
+func (w *worker) stop(ctx context.Context, id string) error {
+	set := func(stopping bool) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.stopping = stopping
+	}
+	set(true)
+	defer set(false)
+	if err := w.docker.stop(ctx, id); err != nil {
+		return err
+	}
+	return look(ctx, w.docker, w.inventory, w.node)
 }
 
 // whileRunning does something that may take long, and ends it with errDied when

@@ -63,13 +63,3 @@ func TestLeaderIsMadeAnewOnDocker(t *testing.T) {
 		return s.status("n1").Phase == state.PhaseRemoved && s.status("n2").Phase == state.PhaseRemoved
 	})
 }
-
-// patiently polls as long as a real cluster may take.
-func (s *site) patiently(what string, cond func() bool) {
-	s.Helper()
-	for patience := time.Now().Add(time.Minute); !cond(); pause(s, 20*time.Millisecond) {
-		if time.Now().After(patience) {
-			s.Fatalf("waited in vain until %s", what)
-		}
-	}
-}

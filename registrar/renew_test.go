@@ -1,9 +1,16 @@
 package registrar_test
 
 import (
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/pgpatron/pgpatron/state"
 )
@@ -193,4 +200,72 @@ func (d *dockerd) unlabel(name, label string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.containers[name].Labels, label)
+}
+
+// A leader that takes long to stop, as for a checkpoint, falls silent and keeps
+// its key. Nobody kills it for that.
+func TestLeaderThatStopsSlowlyIsNotKilled(t *testing.T) {
+	s := newSite(t)
+	db := cluster("db1", "n1", "n2")
+	s.record(db)
+	cfg := s.config()
+	cfg.FenceAfter = time.Second
+	s.start(cfg, s.client)
+	s.awaitSpec("n1", db.NodeSpec)
+	s.awaitSpec("n2", db.NodeSpec)
+	s.member("n1", `{"role":"primary","state":"running"}`)
+	s.member("n2", `{"role":"replica","state":"running","replication_state":"streaming"}`)
+	s.lead("n1")
+	api, _ := s.value(announcement("n1", 8008))
+	var heard atomic.Int32
+	patroni := s.answer(api, &heard)
+	s.await("its Patroni is asked", func() bool { return heard.Load() > 1 })
+
+	s.docker.forget()
+	slow := make(chan struct{})
+	stopped := sync.OnceFunc(func() { close(slow) })
+	s.Cleanup(stopped)
+	s.docker.slowStops(slow)
+	db.Nodes[0].Spec = &state.NodeSpec{Image: testImage, Restarts: 1}
+	s.record(db)
+	s.await("it is being stopped", func() bool { return slices.Contains(s.docker.history(), "stop cf-n1") })
+	patroni.Close()
+	for range 15 {
+		s.never("it is killed", func() bool { return len(s.docker.history()) > 1 })
+	}
+	if s.leader() != "n1" {
+		t.Error("it lost its key before it was dead")
+	}
+	s.docker.slowStops(nil)
+	stopped()
+	s.lead("n2")
+	s.member("n2", `{"role":"primary","state":"running"}`)
+	s.awaitSpec("n1", *db.Nodes[0].Spec)
+	if got := s.docker.history(); !slices.Equal(got, madeAnew) {
+		t.Errorf("history = %q, want %q", got, madeAnew)
+	}
+}
+
+// answer answers whatever is asked of Patroni at an address, and counts.
+func (s *site) answer(addr string, heard *atomic.Int32) *httptest.Server {
+	s.Helper()
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		s.Fatal(err)
+	}
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		heard.Add(1)
+		fmt.Fprint(w, `{"state":"running","role":"primary"}`)
+	}))
+	server.Listener.Close()
+	server.Listener = l
+	server.Start()
+	s.Cleanup(server.Close)
+	return server
+}
+
+func (d *dockerd) slowStops(until chan struct{}) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.slowStop = until
 }

@@ -100,7 +100,13 @@ func (s spec) host() *dockercontainer.HostConfig {
 			// rather than dead, which nobody notices.
 			Memory: s.memory, MemorySwap: s.memory, NanoCPUs: s.milliCPU * nanoPerMilli, PidsLimit: &pids,
 		},
-		ShmSize:     s.shm(),
+		ShmSize: s.shm(),
+		// What is not in the volume is gone with the container, and what is of the
+		// image stays as it was built.
+		ReadonlyRootfs: true,
+		Tmpfs: map[string]string{
+			patroni.RunPath: tmpfs(1, 0o700), patroni.SocketPath: tmpfs(1, 0o755), "/tmp": tmpfs(64, 0o700),
+		},
 		CapDrop:     []string{"ALL"},
 		SecurityOpt: []string{"no-new-privileges"},
 		LogConfig:   dockercontainer.LogConfig{Type: "json-file", Config: map[string]string{"max-size": "10m", "max-file": "3"}},
@@ -117,6 +123,11 @@ func (s spec) shm() int64 {
 		return 4 * leastShm
 	}
 	return max(s.memory/2, leastShm)
+}
+
+// tmpfs describes a folder in memory of at most so many MiB, the node's own.
+func tmpfs(mb, mode int) string {
+	return fmt.Sprintf("rw,noexec,nosuid,nodev,size=%dm,mode=%04o,uid=%d,gid=%d", mb, mode, patroni.NodeUID, patroni.NodeGID)
 }
 
 func tcpPort(port int) nat.Port { return nat.Port(fmt.Sprintf("%d/tcp", port)) }

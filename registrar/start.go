@@ -139,7 +139,8 @@ func (w *worker) revive(ctx context.Context, g goal, c container) (time.Duration
 }
 
 // countCrash decides how long a node rests that died. The first death costs
-// nothing.
+// nothing. The rest is counted from now on: by Docker's word of when it died, it
+// would be as long as the clock has jumped since.
 func (w *worker) countCrash(c container) {
 	if c.lived() >= youth {
 		w.crashes = 0
@@ -147,7 +148,7 @@ func (w *worker) countCrash(c container) {
 	}
 	w.crashes++
 	if w.crashes > 1 {
-		w.rested = c.diedAt.Add(backoff(crashBase, crashLimit, w.crashes-1))
+		w.rested = time.Now().Add(backoff(crashBase, crashLimit, w.crashes-1))
 	}
 }
 

@@ -12,13 +12,14 @@ import (
 func (r *Registrar) publish(t state.Tick, docker snapshot) []state.Group {
 	var groups []state.Group
 	reports := r.crew.reports()
+	warning := r.warning()
 	for node, g := range r.desired.nodes {
 		rep := reports[node]
 		if rep.phase == "" {
 			continue // its worker has not looked yet
 		}
 		wanted := state.NodeStatus{
-			ID: node, InstanceID: g.instance, BackendID: r.backend, Phase: rep.phase, Spec: docker.specs[node], Details: rep.details,
+			ID: node, InstanceID: g.instance, BackendID: r.backend, Phase: rep.phase, Spec: docker.specs[node], Details: rep.details, Warning: warning,
 		}
 		if have, ok := r.tables.statuses.Get(node); !ok || have.Value != wanted || have.Lease != t.Lease {
 			groups = append(groups, putStatus(wanted))
@@ -30,6 +31,19 @@ func (r *Registrar) publish(t state.Tick, docker snapshot) []state.Group {
 		}
 	}
 	return groups
+}
+
+// warning tells of a disk that fills up, which every node here stands on.
+func (r *Registrar) warning() string {
+	now := r.condition()
+	percent := now.of(state.Backend{}).DiskPercent()
+	switch {
+	case now.full:
+		return fmt.Sprintf("disk of %s is %d %% full: read-only until there is room", r.cfg.Hostname, percent)
+	case percent >= r.cfg.DiskWarn:
+		return fmt.Sprintf("disk of %s is %d %% full", r.cfg.Hostname, percent)
+	}
+	return ""
 }
 
 func putStatus(s state.NodeStatus) state.Group {

@@ -152,8 +152,16 @@ func (e engine) standIn(t *testing.T) string {
 	return standInImage
 }
 
-// site returns a site whose etcd containers reach.
+// site returns a site whose etcd containers reach, with a registrar.
 func (e engine) site(t *testing.T) *site {
+	t.Helper()
+	s, cfg := e.config(t)
+	s.start(cfg, s.client)
+	return s
+}
+
+// config returns such a site without a registrar, and the configuration of one.
+func (e engine) config(t *testing.T) (*site, registrar.Config) {
 	t.Helper()
 	// A port must be named: etcd's HTTP side, which Patroni speaks to, calls
 	// back at the one it is told.
@@ -171,8 +179,7 @@ func (e engine) site(t *testing.T) *site {
 	cfg := s.configOn("")
 	cfg.Backend, cfg.Etcd = e.gateway, []string{"http://" + etcd.Endpoints()[0]}
 	cfg.Ports = state.Ports{First: 29800, Last: 29899}
-	s.start(cfg, etcd.Client())
-	return s
+	return s, cfg
 }
 
 // on places every node of a cluster on the backend, in containers of that image.
@@ -272,7 +279,7 @@ func (e engine) checkLimits(t *testing.T) {
 	}
 	h := info.HostConfig
 	if h.Memory != 512<<20 || h.NanoCPUs != 1e9 || h.ShmSize != 256<<20 || *h.PidsLimit == 0 || !slices.Contains(h.CapDrop, "ALL") ||
-		!h.RestartPolicy.IsNone() || *info.Config.StopTimeout < 30 || h.LogConfig.Config["max-size"] == "" {
+		!h.ReadonlyRootfs || len(h.Tmpfs) == 0 || !slices.Contains(h.SecurityOpt, "no-new-privileges") || !h.RestartPolicy.IsNone() || *info.Config.StopTimeout < 30 || h.LogConfig.Config["max-size"] == "" {
 		t.Errorf("container is made with %+v", h)
 	}
 	if bytes.Contains(raw, []byte("secret-of")) {

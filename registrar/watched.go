@@ -39,6 +39,8 @@ func (r *Registrar) watch(docker snapshot) {
 // office tells who leads the cluster of one of our nodes.
 func (r *Registrar) office(t watchdog.Target) (o watchdog.Office) {
 	o.Known = r.current.Load()
+	c, _, _ := r.inventory.container(t.Node)
+	o.Stopping = r.crew.stopping(t.Node) || !c.running
 	o.Candidate = r.crew.picture.hasCandidate(state.Cluster{InstanceID: t.Instance, Synchronous: t.Synchronous}, t.Node, death{at: time.Now()})
 	r.engine.View(func() {
 		leader, there := r.tables.leaders.Get(t.Instance)

@@ -39,6 +39,7 @@ type worker struct {
 	goal      goal
 	interrupt context.CancelCauseFunc
 	report    report
+	stopping  bool // its container was asked to stop
 
 	// The rest belongs to the worker's goroutine.
 	settled  run // the last run whose death is dealt with

@@ -9,6 +9,8 @@ import (
 type Backend struct {
 	ID       string `json:"id"`
 	Hostname string `json:"hostname"`
+	// Address is where the rest of the site reaches the host.
+	Address string `json:"address"`
 	// Zone names what the backend may fail together with. Empty: nothing is known.
 	Zone string `json:"zone,omitempty"`
 	// PID is the registrar's process.
@@ -17,10 +19,42 @@ type Backend struct {
 	// engine does not answer.
 	DockerVersion string    `json:"docker_version"`
 	Since         time.Time `json:"since"`
+	// Labels are what its operator says of it.
+	Labels map[string]string `json:"labels,omitempty"`
+	// Capacity is what the host has, Use what of it is taken, by whomever. They
+	// are zero until they were measured.
+	Capacity Capacity `json:"capacity"`
+	Use      Use      `json:"use"`
+	// Full says that the disk is so full that clusters with nodes here are made
+	// read-only.
+	Full bool `json:"full,omitempty"`
+}
+
+// Capacity is what a host has. Its disk is the one of Docker's data.
+type Capacity struct {
+	CPUs     int `json:"cpus"`
+	MemoryMB int `json:"memory_mb"`
+	DiskMB   int `json:"disk_mb"`
+}
+
+// Use is what of a host's capacity is in use.
+type Use struct {
+	// CPUPercent is of all cores together, over about half a minute.
+	CPUPercent int `json:"cpu_percent"`
+	MemoryMB   int `json:"memory_mb"`
+	DiskMB     int `json:"disk_mb"`
 }
 
 // Healthy reports whether the backend can be given nodes.
-func (b Backend) Healthy() bool { return b.DockerVersion != "" }
+func (b Backend) Healthy() bool { return b.DockerVersion != "" && !b.Full }
+
+// DiskPercent returns how full the disk is, 0 if nobody knows.
+func (b Backend) DiskPercent() int {
+	if b.Capacity.DiskMB == 0 {
+		return 0
+	}
+	return 100 * b.Use.DiskMB / b.Capacity.DiskMB
+}
 
 // Disabled is the word by which an operator switches something off.
 const Disabled = "DISABLED"
@@ -54,4 +88,6 @@ type NodeStatus struct {
 	Spec string `json:"spec,omitempty"`
 	// Details tells why, in words for an operator. Never a secret.
 	Details string `json:"details,omitempty"`
+	// Warning tells of what will end badly if nobody acts, in such words, too.
+	Warning string `json:"warning,omitempty"`
 }

@@ -14,6 +14,7 @@ const (
 	LeaderPattern     = "/service/{id}/leader"
 	MemberPattern     = "/service/{id}/members/{name}"
 	SyncPattern       = "/service/{id}/sync"
+	ConfigPattern     = "/service/{id}/config"
 	InitializePattern = "/service/{id}/initialize"
 	NextPortPattern   = "/routing/nextport"
 	AllocationPattern = "/routing/allocation/{id}"
@@ -27,6 +28,8 @@ const (
 	RouterPattern     = "/state/instances/{router}"
 	BackendPattern    = "/registry/nodes/{backend}"
 	DrainPattern      = "/registry/drains/{backend}"
+	// HostPattern is of the hosts that ever registered.
+	HostPattern = HostPrefix + "{backend}"
 	// CordonPattern is of the switches of whole backends.
 	CordonPattern     = "/state/backends/{backend}"
 	NodeStatusPattern = "/registry/instances/{node}"
@@ -34,6 +37,19 @@ const (
 	ElectionPattern   = "/election/{name}"
 	MarkerPattern     = "/engine/{id}"
 )
+
+// IsReserved reports whether keys that begin with the segment are not for
+// announcements: they are records, Patroni's or those of an engine.
+func IsReserved(segment string) bool {
+	switch segment {
+	case "service", "routing", "serviceinstance", "state", "registry", "site", "election", "engine", "federation":
+		return true
+	}
+	return false
+}
+
+// HostPrefix is above every key of HostPattern.
+const HostPrefix = "/registry/hosts/"
 
 // ServicePrefix is the namespace that Patroni is given: its keys of one
 // cluster are ServicePrefix, the escaped instance id, a slash and a name.
@@ -112,6 +128,9 @@ func UnboundKey(port int, router string) string {
 	return fill(UnboundPattern, strconv.Itoa(port), router)
 }
 
+// ConfigKey holds the dynamic configuration of a cluster. Patroni's.
+func ConfigKey(id string) string { return fill(ConfigPattern, id) }
+
 // InstanceKey holds the OSB side of an instance: an Instance.
 func InstanceKey(id string) string { return fill(InstancePattern, id) }
 
@@ -134,6 +153,10 @@ func BackendKey(backend string) string { return fill(BackendPattern, backend) }
 
 // DrainKey holds how far the emptying of a backend is: a Drain.
 func DrainKey(backend string) string { return fill(DrainPattern, backend) }
+
+// HostKey holds a backend as it was when it was last seen: a Host. It stays when
+// the backend goes.
+func HostKey(backend string) string { return fill(HostPattern, backend) }
 
 // CordonKey is the switch of a backend: Disabled means no new nodes and no reads
 // there.

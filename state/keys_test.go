@@ -1,6 +1,7 @@
 package state_test
 
 import (
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -18,12 +19,29 @@ func TestPublishedKeys(t *testing.T) {
 		"/routing/allocation/f1":                                state.AllocationKey("f1"),
 		"/routing/ports/30006":                                  state.PortKey(30006),
 		"/serviceinstance/f1":                                   state.InstanceKey("f1"),
+		"/registry/nodes/10.0.0.7":                              state.BackendKey("10.0.0.7"),
+		"/registry/hosts/10.0.0.7":                              state.HostKey("10.0.0.7"),
 		"/state/instances/10.0.0.5@-@7":                         state.RouterKey("10.0.0.5", 7),
 		"/postgresql-brokerpatroni/0.patroni.bosh:cf-cb71:5432": state.AnnouncementKey("postgresql-brokerpatroni", "0.patroni.bosh", "cf-cb71", 5432),
 	} {
 		if got != want {
 			t.Errorf("key is %s, want %s", got, want)
 		}
+	}
+}
+
+// No announcement may have a name under which records lie.
+func TestNamesOfRecordsAreReserved(t *testing.T) {
+	for _, pattern := range []string{
+		state.ClusterPattern, state.NextPortPattern, state.InstancePattern, state.RouterPattern, state.BackendPattern,
+		state.HostPattern, state.SitePattern, state.ElectionPattern,
+	} {
+		if first := strings.Split(pattern, "/")[1]; !state.IsReserved(first) {
+			t.Errorf("%s may be announced", first)
+		}
+	}
+	if state.IsReserved("postgres") {
+		t.Error("postgres may not be announced")
 	}
 }
 

@@ -43,8 +43,10 @@ type Step struct {
 	// Spec is what the node is to be made from.
 	Spec *NodeSpec `json:"spec,omitempty"`
 	// Synchronous and Settings belong to Configure, Settings to RestartNode, too.
+	// Reset names the settings that get their defaults back.
 	Synchronous bool              `json:"synchronous,omitempty"`
 	Settings    map[string]string `json:"settings,omitempty"`
+	Reset       []string          `json:"reset,omitempty"`
 	Extensions  []string          `json:"extensions,omitempty"`
 }
 

@@ -58,8 +58,7 @@ func runNode(ctx context.Context, node patroni.NodeConfig, log *slog.Logger) err
 	if err != nil {
 		return err
 	}
-	const folder = "/run/patroni"
-	access, err := node.EtcdAccess(folder)
+	access, err := node.EtcdAccess(patroni.RunPath)
 	if err != nil {
 		return err
 	}
@@ -76,11 +75,11 @@ func runNode(ctx context.Context, node patroni.NodeConfig, log *slog.Logger) err
 		Etcd:    etcd,
 		Command: []string{"prompt-patroni"},
 		Paths: patroni.Paths{
-			Run:           folder,
+			Run:           patroni.RunPath,
 			Data:          patroni.VolumePath + "/data",
 			Bin:           "/usr/lib/postgresql/17/bin",
 			IsReady:       "/usr/local/bin/pg_isready",
-			Sockets:       "/run/postgresql",
+			Sockets:       patroni.SocketPath,
 			PostBootstrap: self + " post-bootstrap",
 		},
 		Signals: signals,

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -16,7 +18,7 @@ import (
 // Engine: each sees its own containers alone.
 func (d *dev) newRegistrars(bridge netip.Addr, site string, client *clientv3.Client, metrics prometheus.Registerer) ([]*registrar.Registrar, error) {
 	d.registrar.Backend, d.registrar.Hostname, d.registrar.Site = bridge, d.broker.Hostname, site
-	d.registrar.DockerHost, d.registrar.Etcd = d.dockerHost, urls(d.etcd.Endpoints()[1:])
+	d.registrar.DockerHost, d.registrar.Etcd = d.dockerHost, urls(d.etcd.Endpoints()[1:], false)
 	d.registrar.Log, d.registrar.Registerer = d.log.With("process", "registrar"), metrics
 	var registrars []*registrar.Registrar
 	var errs []error
@@ -25,6 +27,26 @@ func (d *dev) newRegistrars(bridge netip.Addr, site string, client *clientv3.Cli
 		registrars, errs = append(registrars, r), append(errs, err)
 	}
 	return registrars, errors.Join(errs...)
+}
+
+// warnOfOthers tells of backends that this data directory knows and that are
+// not played now: nobody looks after their nodes.
+func (d *dev) warnOfOthers(ctx context.Context, bridge netip.Addr, client *clientv3.Client) error {
+	played := map[string]bool{}
+	for i := range d.backends {
+		played[state.HostKey(backendOf(registrar.Config{Backend: bridge}, i, d.backends).WithDefaults().ID)] = true
+	}
+	known, err := client.Get(ctx, state.HostPrefix, clientv3.WithPrefix(), clientv3.WithKeysOnly())
+	if err != nil {
+		return fmt.Errorf("reading the known backends: %w", err)
+	}
+	for _, kv := range known.Kvs {
+		if key := string(kv.Key); !played[key] {
+			fmt.Fprintf(d.stderr, "pgpatron dev: backend %s was played here before and is not now (--backends): nobody looks after what it ran\n",
+				strings.TrimPrefix(key, state.HostPrefix))
+		}
+	}
+	return nil
 }
 
 // backendOf returns the configuration of the i-th of n backends. One alone is

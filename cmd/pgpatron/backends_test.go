@@ -1,9 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"net/netip"
+	"strings"
 	"testing"
 
+	"github.com/pgpatron/pgpatron/fixtures"
 	"github.com/pgpatron/pgpatron/registrar"
 	"github.com/pgpatron/pgpatron/state"
 )
@@ -38,6 +41,28 @@ func TestBackendsOfDev(t *testing.T) {
 		if !seen[name] {
 			t.Errorf("nothing is called %s", name)
 		}
+	}
+}
+
+// Whoever plays fewer backends than before is told whose nodes are left alone.
+func TestBackendsThatAreNotPlayedAreTold(t *testing.T) {
+	etcd := fixtures.Etcd(t)
+	for _, id := range []string{"172.17.0.1", "dev-1", "dev-2"} {
+		if _, err := etcd.Put(t.Context(), state.HostKey(id), "{}"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	bridge := netip.MustParseAddr("172.17.0.1")
+	for n, want := range map[int][]string{1: {"dev-1", "dev-2"}, 2: {"172.17.0.1"}} {
+		var said bytes.Buffer
+		d := &dev{backends: n, stderr: &said}
+		if err := d.warnOfOthers(t.Context(), bridge, etcd); err != nil {
+			t.Fatal(err)
+		}
+		if lines := strings.Count(said.String(), "\n"); lines != len(want) {
+			t.Errorf("%d backends: said %q", n, &said)
+		}
+		wantSays(t, said.String(), want...)
 	}
 }
 

@@ -1,15 +1,16 @@
 package main
 
 import (
-	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"strconv"
 
-	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/pgpatron/pgpatron/broker"
 	"github.com/pgpatron/pgpatron/patroni"
@@ -26,11 +27,6 @@ func hostname() string {
 		return "localhost"
 	}
 	return name
-}
-
-// addEtcd adds the setting that every process but dev has.
-func addEtcd(s *settings, into *[]string) {
-	add(s, "etcd", into, "127.0.0.1:2379", "host:port addresses of the site's etcd, separated by commas", endpoints)
 }
 
 // addBroker adds what dev has in common with broker.
@@ -53,11 +49,11 @@ func addBroker(s *settings, cfg *broker.Config) {
 	add(s, "hostname", &cfg.Hostname, hostname(), "the name of this host", text)
 }
 
-func brokerCommand() *cobra.Command {
+func brokerProcess() process {
 	var cfg broker.Config
-	var etcd []string
+	var etcd state.Access
 	var keyFile string
-	return process("broker", "Serve the Open Service Broker API", func(s *settings) {
+	bind := func(s *settings) {
 		addEtcd(s, &etcd)
 		addBroker(s, &cfg)
 		add(s, "listen", &cfg.Listen, "127.0.0.1:8888", "host:port of the OSB API", hostPort)
@@ -65,12 +61,13 @@ func brokerCommand() *cobra.Command {
 		add(s, "share-backends", &cfg.ShareBackends, "false", "allow several nodes of an instance on one backend", boolean)
 		add(s, "bind-timeout", &cfg.BindTimeout, "50s", "how long a request to bind or unbind waits for the database", duration)
 		add(s, "seal-key-file", &keyFile, "seal.key", "file with the key that seals bindings' secrets, the same for all brokers of the site; made if missing", text)
-	}, func(ctx context.Context, log *slog.Logger, _ io.Writer) (err error) {
+	}
+	check := func() error { return errors.Join(checkBroker(cfg, keyFile), etcd.Validate()) }
+	start := func(ctx context.Context, log *slog.Logger, _ io.Writer) (err error) {
 		if cfg.SealKey, err = broker.ReadSealKey(keyFile, true); err != nil {
 			return err
 		}
 		cfg.Log = log
-		cfg.Hostname = cmp.Or(cfg.Hostname, hostname())
 		client, err := connect(ctx, etcd)
 		if err != nil {
 			return err
@@ -80,6 +77,30 @@ func brokerCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return b.Run(ctx)
-	})
+		tasks, ctx := errgroup.WithContext(ctx)
+		tasks.Go(func() error { return b.Run(ctx) })
+		tasks.Go(func() error {
+			return notifyReady(ctx, log, func(ctx context.Context) error {
+				_, err := b.Ready(ctx)
+				return err
+			})
+		})
+		return tasks.Wait()
+	}
+	return process{"broker", "Serve the Open Service Broker API", bind, check, start}
+}
+
+// checkBroker tells what is wrong with a broker's configuration. A key that is
+// missing is made at the start.
+func checkBroker(cfg broker.Config, keyFile string) error {
+	key, err := broker.ReadSealKey(keyFile, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		key, err = broker.SealKey{1}, nil
+	}
+	if err == nil {
+		cfg.SealKey = key
+		return cfg.WithDefaults().Validate()
+	}
+	cfg.SealKey = broker.SealKey{1}
+	return errors.Join(fmt.Errorf("broker.seal_key_file: %w", err), cfg.WithDefaults().Validate())
 }

@@ -48,3 +48,11 @@ func urls(endpoints []string, encrypted bool) []string {
 	}
 	return out
 }
+
+// hostOf returns the host:port of an endpoint.
+func hostOf(endpoint string) string {
+	if _, host, isURL := strings.Cut(endpoint, "://"); isURL {
+		return host
+	}
+	return endpoint
+}

@@ -18,7 +18,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pgpatron/pgpatron/broker"
@@ -47,9 +46,9 @@ type dev struct {
 	etcd   *embedded.Etcd
 }
 
-func devCommand() *cobra.Command {
+func devProcess() process {
 	var d dev
-	return process("dev", "Run a whole site on this machine, for development", func(s *settings) {
+	bind := func(s *settings) {
 		add(s, "data-dir", &d.dataDir, "pgpatron-data", "where etcd's data, keys and the password are kept", text)
 		add(s, "broker-listen", &d.broker.Listen, "127.0.0.1:8888", "host:port of the OSB API", hostPort)
 		add(s, "etcd-listen", &d.etcdListen, "127.0.0.1:2379", "host:port of the embedded etcd; its port is taken on Docker's bridge, too", hostPort)
@@ -57,19 +56,22 @@ func devCommand() *cobra.Command {
 		add(s, "metrics-listen", &d.metricsListen, "127.0.0.1:8890", "host:port of the router's /healthz and /metrics", hostPort)
 		add(s, "host-ports", &d.registrar.Ports, "20000-29999", "host ports that nodes are published at, FIRST-LAST", state.ParsePorts)
 		add(s, "backends", &d.backends, "1", "how many backends to play, each with a registrar and a zone of its own", count)
+		addDisk(s, &d.registrar)
 		add(s, "docker-host", &d.dockerHost, "", "where the Docker Engine listens; default: as Docker's own tools find it", text)
 		add(s, "hold", &d.router.Hold, "30s", "how long a connection may wait for a leader", duration)
 		addBroker(s, &d.broker)
-	}, func(ctx context.Context, log *slog.Logger, stderr io.Writer) error {
+	}
+	start := func(ctx context.Context, log *slog.Logger, stderr io.Writer) error {
 		d.log, d.stderr = log, stderr
 		return d.run(ctx)
-	})
+	}
+	return process{"dev", "Run a whole site on this machine, for development", bind, nil, start}
 }
 
 // run starts what the processes stand on, then the processes, and ends with
 // ctx. The containers live on.
 func (d *dev) run(ctx context.Context) error {
-	fmt.Fprintln(d.stderr, "pgpatron dev is for development: one machine, no TLS, an etcd without a copy. Not for production.")
+	fmt.Fprintln(d.stderr, "pgpatron dev is for development: one machine, an etcd without a copy, without TLS and without users. Not for production.")
 	bridge, err := d.checkDocker(ctx)
 	if err != nil {
 		return err
@@ -176,6 +178,9 @@ func (d *dev) runProcesses(ctx context.Context, bridge netip.Addr) error {
 	client := d.etcd.Client()
 	site, err := state.SiteID(ctx, client, uuid.NewString)
 	if err != nil {
+		return err
+	}
+	if err := d.warnOfOthers(ctx, bridge, client); err != nil {
 		return err
 	}
 	metrics := prometheus.NewRegistry()

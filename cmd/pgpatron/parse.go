@@ -99,6 +99,22 @@ func endpoints(s string) ([]string, error) {
 	return out, nil
 }
 
+// labels reads NAME=VALUE pairs, separated by commas or as a YAML map.
+func labels(s string) (map[string]string, error) {
+	out := map[string]string{}
+	if yaml.Unmarshal([]byte(s), &out) == nil {
+		return out, nil
+	}
+	for pair := range strings.SplitSeq(s, ",") {
+		name, value, ok := strings.Cut(strings.TrimSpace(pair), "=")
+		if !ok || name == "" {
+			return nil, fmt.Errorf("want NAME=VALUE pairs separated by commas, got %q", s)
+		}
+		out[name] = value
+	}
+	return out, nil
+}
+
 // strictYAML reads YAML into a T, in which unknown keys are mistakes.
 func strictYAML[T any](s string) (T, error) {
 	dec := yaml.NewDecoder(bytes.NewReader([]byte(s)))

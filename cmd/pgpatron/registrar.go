@@ -2,37 +2,45 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"net/netip"
+	"os"
 
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pgpatron/pgpatron/registrar"
 	"github.com/pgpatron/pgpatron/state"
 )
 
-func registrarCommand() *cobra.Command {
+func registrarProcess() process {
 	var cfg registrar.Config
-	var etcd, etcdForNodes []string
+	var etcd, forNodes state.Access
 	var listen string
-	return process("registrar", "Run the containers that are assigned to this host", func(s *settings) {
+	bind := func(s *settings) {
 		addEtcd(s, &etcd)
-		add(s, "etcd-for-nodes", &etcdForNodes, "", "etcd's addresses as the containers reach them; default: those of --etcd", endpoints)
+		addEtcdForNodes(s, &forNodes)
 		add(s, "backend", &cfg.Backend, "", "address at which the rest of the site reaches this host", address)
 		add(s, "zone", &cfg.Zone, "", "what this host may fail together with, such as its rack or building", text)
+		add(s, "labels", &cfg.Labels, "", "what is told of this host: NAME=VALUE,… or a YAML map", labels)
+		addDisk(s, &cfg)
 		add(s, "hostname", &cfg.Hostname, hostname(), "the name of this host", text)
 		add(s, "host-ports", &cfg.Ports, "20000-29999", "host ports that nodes are published at, FIRST-LAST", state.ParsePorts)
 		add(s, "docker-host", &cfg.DockerHost, "", "where the Docker Engine listens; default: as Docker's own tools find it", text)
 		add(s, "fence-after", &cfg.FenceAfter, "3s", "how long a leader may be silent before it is killed, so that another takes over", duration)
 		add(s, "listen", &listen, "127.0.0.1:8889", "host:port of /healthz and /metrics", hostPort)
-	}, func(ctx context.Context, log *slog.Logger, _ io.Writer) error {
-		if cfg.Backend == (netip.Addr{}) {
-			return fmt.Errorf("backend: must be set to this host's address")
+	}
+	check := func() error {
+		checked := cfg
+		checked.Site = "of etcd"
+		return errors.Join(configureNodes(&checked, etcd, forNodes), etcd.Validate(), checked.WithDefaults().Validate())
+	}
+	start := func(ctx context.Context, log *slog.Logger, _ io.Writer) error {
+		if err := configureNodes(&cfg, etcd, forNodes); err != nil {
+			return err
 		}
 		client, err := connect(ctx, etcd)
 		if err != nil {
@@ -42,11 +50,8 @@ func registrarCommand() *cobra.Command {
 		if cfg.Site, err = state.SiteID(ctx, client, uuid.NewString); err != nil {
 			return err
 		}
-		if len(etcdForNodes) == 0 {
-			etcdForNodes = etcd
-		}
 		metrics := prometheus.NewRegistry()
-		cfg.Etcd, cfg.Log, cfg.Registerer = urls(etcdForNodes), log, metrics
+		cfg.Log, cfg.Registerer = log, metrics
 		r, err := registrar.New(cfg, client)
 		if err != nil {
 			return err
@@ -54,6 +59,61 @@ func registrarCommand() *cobra.Command {
 		tasks, ctx := errgroup.WithContext(ctx)
 		tasks.Go(func() error { return r.Run(ctx) })
 		tasks.Go(func() error { return serveMetrics(ctx, listen, metrics) })
+		tasks.Go(func() error { return notifyReady(ctx, log, r.Ready) })
 		return tasks.Wait()
-	})
+	}
+	return process{"registrar", "Run the containers that are assigned to this host", bind, check, start}
+}
+
+// addEtcdForNodes adds how the containers reach etcd, and as whom.
+func addEtcdForNodes(s *settings, into *state.Access) {
+	add(s, "etcd-for-nodes", &into.Endpoints, "", "etcd's addresses as the containers reach them; default: those of --etcd", endpoints)
+	add(s, "etcd-cert-for-nodes", &into.CertFile, "", "PEM file with the containers' certificate, if etcd asks for one", text)
+	add(s, "etcd-key-for-nodes", &into.KeyFile, "", "PEM file with the certificate's key", text)
+	add(s, "etcd-username-for-nodes", &into.Username, "", "the etcd user that containers log in as", text)
+	add(s, "etcd-password-for-nodes", &into.Password, "", "its password; better in the environment than here", secret)
+}
+
+// configureNodes fills in what the containers are told of etcd. The authority is
+// the registrar's.
+func configureNodes(cfg *registrar.Config, etcd, nodes state.Access) error {
+	if len(nodes.Endpoints) == 0 {
+		nodes.Endpoints = etcd.Endpoints
+	}
+	nodes.CAFile = etcd.CAFile
+	cfg.Etcd = urls(nodes.Endpoints, etcd.Encrypted())
+	cfg.EtcdLogin = state.Credentials{Username: nodes.Username, Password: nodes.Password}
+	var key string
+	err := errors.Join(
+		readText(&cfg.EtcdTLS.CA, "etcd_ca", nodes.CAFile),
+		readText(&cfg.EtcdTLS.Cert, "etcd_cert_for_nodes", nodes.CertFile),
+		readText(&key, "etcd_key_for_nodes", nodes.KeyFile),
+	)
+	cfg.EtcdTLS.Key = state.Secret(key)
+	if (nodes.Username == "") != (nodes.Password == "") {
+		err = errors.Join(err, errors.New("etcd_username_for_nodes, etcd_password_for_nodes: one can not be without the other"))
+	}
+	if (nodes.CertFile == "") != (nodes.KeyFile == "") {
+		err = errors.Join(err, errors.New("etcd_cert_for_nodes, etcd_key_for_nodes: one can not be without the other"))
+	}
+	return err
+}
+
+// readText reads the file that the setting key names, if it names one.
+func readText(into *string, key, path string) error {
+	if path == "" {
+		return nil
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("%s: %w", key, err)
+	}
+	*into = string(b)
+	return nil
+}
+
+// addDisk adds the settings of how full a disk may become.
+func addDisk(s *settings, cfg *registrar.Config) {
+	add(s, "disk-warn", &cfg.DiskWarn, "85", "how full, in percent, the disk of Docker's data may become before that is told", count)
+	add(s, "disk-read-only", &cfg.DiskReadOnly, "95", "how full, in percent, it may become before clusters are made read-only; 100: never", count)
 }

@@ -139,7 +139,7 @@ func TestReferenceFilesParse(t *testing.T) {
 }
 
 // ownOrSecret are settings that a shared file does not hold.
-var ownOrSecret = map[string]bool{"password": true, "previous-username": true, "admin-password": true, "previous-password": true, "hostname": true, "image": true, "plans": true, "service": true}
+var ownOrSecret = map[string]bool{"etcd-password": true, "etcd-password-for-nodes": true, "password": true, "previous-username": true, "admin-password": true, "previous-password": true, "hostname": true, "image": true, "plans": true, "service": true}
 
 func textOf(t *testing.T, file []byte, key string) string {
 	t.Helper()

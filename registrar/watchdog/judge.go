@@ -95,6 +95,9 @@ func (j *judge) weigh(now time.Time, interval time.Duration, o Office) (Finding,
 	if f, bad := j.weighUsurper(now, o); bad {
 		return f, true
 	}
+	if o.Stopping {
+		return Finding{}, false
+	}
 	if j.patroni.longer(now, deafLimit) {
 		return Finding{PatroniDeaf, fmt.Sprintf("Patroni has not answered for %v", now.Sub(j.patroni.heard).Round(time.Millisecond))}, true
 	}

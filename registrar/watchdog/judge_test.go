@@ -65,6 +65,8 @@ func TestSilence(t *testing.T) {
 		"nobody is silent":              {leads, false, false, "", 0},
 		"nobody is silent, none leads":  {nobodyLeads, false, false, "", 0},
 		"server of a cluster in choice": {nobodyLeads, true, false, "", 0},
+		"leader that is being stopped":  {Office{Known: true, Leads: true, Candidate: true, Stopping: true}, true, true, "", 0},
+		"replica that is being stopped": {Office{Known: true, Led: true, Stopping: true}, true, true, "", 0},
 	} {
 		w := newWorld(c.office)
 		w.deadPostgres, w.deadPatroni = c.postgres, c.patroni

@@ -39,6 +39,9 @@ type Office struct {
 	Leads, Led bool
 	// Candidate says that another node can take over.
 	Candidate bool
+	// Stopping says that the node was asked to stop, or did: its silence is no
+	// fault.
+	Stopping bool
 }
 
 // Config configures a Watchdog.

@@ -1,0 +1,193 @@
+package broker
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"slices"
+
+	"github.com/google/uuid"
+	"github.com/pivotal-cf/brokerapi/v10/domain"
+
+	"github.com/pgpatron/pgpatron/patroni"
+	"github.com/pgpatron/pgpatron/state"
+)
+
+// understand fills u in, or says why there is no such update.
+func (b *Broker) understand(tx *state.Tx, u *update, id string, details domain.UpdateDetails) (err error) {
+	if err := u.load(tx, id); err != nil {
+		return err
+	}
+	if details.ServiceID != u.in.ServiceID {
+		return badRequest("service_id: instance %q is of another service", id)
+	}
+	if err := u.free(details); err != nil || u.running {
+		return err
+	}
+	if u.want, err = b.wanted(u, details); err != nil {
+		return err
+	}
+	if u.want.plan.ID != u.in.PlanID {
+		if err := b.tables.haveRoom(tx, u.want.plan); err != nil {
+			return err
+		}
+	}
+	p := planner{cluster: u.cluster, fleet: b.tables.fleet(b.cfg.ShareBackends), want: u.want, newID: uuid.NewString}
+	if err := p.look(tx); err != nil {
+		return err
+	}
+	u.steps, err = p.plan()
+	return err
+}
+
+// load reads the records.
+func (u *update) load(tx *state.Tx, id string) (err error) {
+	var exists, made bool
+	u.in, exists, err = state.Load(tx, state.InstanceKey(id), state.JSON[state.Instance])
+	if err != nil {
+		return err
+	}
+	if !exists {
+		return answer(http.StatusNotFound, "", "instance does not exist")
+	}
+	u.cluster, made, err = state.Load(tx, state.ClusterKey(id), state.JSON[state.Cluster])
+	if err != nil {
+		return err
+	}
+	if !made {
+		return answer(http.StatusUnprocessableEntity, "", "instance %q could not be made: %s; delete it", id, u.in.Operation.Description)
+	}
+	return nil
+}
+
+// free reports why the instance can not be changed now, if so. The operation
+// that it is busy with may be the very one that is asked for.
+func (u *update) free(details domain.UpdateDetails) error {
+	op := u.in.Operation
+	switch {
+	case op.Running() && op.Type == state.Update && op.Failure == "" && sameJSON(op.Change.Request, requestOf(details)):
+		u.running = true
+		return nil
+	case op.Running():
+		return errConcurrency
+	case op.Type == state.Provision && op.State == state.Failed:
+		return answer(http.StatusUnprocessableEntity, "", "instance %q could not be made: %s; delete it", u.in.InstanceID, op.Description)
+	}
+	return nil
+}
+
+// requestOf is what two requests that ask for the same have in common.
+func requestOf(details domain.UpdateDetails) json.RawMessage {
+	// What is not JSON has been refused before it came here.
+	parameters, _ := canonical(details.RawParameters)
+	request := struct {
+		PlanID     string          `json:"plan_id,omitempty"`
+		Parameters json.RawMessage `json:"parameters"`
+		Version    string          `json:"version,omitempty"`
+	}{PlanID: details.PlanID, Parameters: parameters}
+	if details.MaintenanceInfo != nil {
+		request.Version = details.MaintenanceInfo.Version
+	}
+	raw, _ := json.Marshal(request)
+	return raw
+}
+
+// wanted works out what the instance is to be, and notes what that changes.
+func (b *Broker) wanted(u *update, details domain.UpdateDetails) (target, error) {
+	plan, kept, err := b.planOf(u, details.PlanID)
+	if err != nil {
+		return target{}, err
+	}
+	given, err := parseUpdateParameters(plan, details.RawParameters)
+	if err != nil {
+		return target{}, err
+	}
+	merged := encode(merge(kept, given.raw))
+	wanted, err := parseProvisionParameters(plan, merged)
+	if err != nil {
+		return target{}, noPlanChange("plan %s does not take what the instance has: %s", plan.Name, err)
+	}
+	spec, err := b.specOf(u, plan, details.MaintenanceInfo, given)
+	t := newTarget(plan, wanted, spec)
+	t.actions = given.actions
+	u.change = change{state.Change{PlanID: plan.ID, Parameters: merged, Spec: spec, Request: requestOf(details)}}
+	return t, err
+}
+
+// planOf returns the plan that the instance is to have and those of its
+// parameters that hold under it.
+func (b *Broker) planOf(u *update, planID string) (Plan, map[string]json.RawMessage, error) {
+	kept, err := parseObject(u.in.Parameters)
+	if err != nil {
+		return Plan{}, nil, err
+	}
+	if planID == "" || planID == u.in.PlanID {
+		plan, known := b.cfg.plan(u.in.PlanID)
+		if !known {
+			return plan, nil, answer(http.StatusUnprocessableEntity, "", "plan_id: the instance's plan, %q, is no longer in the catalog", u.in.PlanID)
+		}
+		return plan, kept, nil
+	}
+	plan, known := b.cfg.plan(planID)
+	before, _ := b.cfg.plan(u.in.PlanID)
+	switch {
+	case !known:
+		return plan, nil, badRequest("plan_id: %q is not in the catalog", planID)
+	case before.Fixed:
+		return plan, nil, noPlanChange("instances of plan %s keep it", before.Name)
+	case plan.Fixed:
+		return plan, nil, noPlanChange("plan %s can not be changed to, only ordered", plan.Name)
+	}
+	return plan, forPlan(plan, kept), nil
+}
+
+// noPlanChange is the answer to a change of plan that makes no sense.
+func noPlanChange(format string, args ...any) error {
+	return answer(http.StatusUnprocessableEntity, "PlanChangeNotSupported", format, args...)
+}
+
+// specOf returns what the instance's nodes are to be made from: what they are,
+// but for what the request changes.
+func (b *Broker) specOf(u *update, plan Plan, given *domain.MaintenanceInfo, wanted parameters) (state.NodeSpec, error) {
+	spec := u.cluster.NodeSpec
+	if plan.ID != u.in.PlanID {
+		spec.MemoryMB, spec.MilliCPU = plan.MemoryMB, plan.MilliCPU
+	}
+	if wanted.restart {
+		spec.Restarts++
+	}
+	if given == nil || given.Version == "" {
+		return spec, nil
+	}
+	if err := b.checkMaintenanceInfo(given); err != nil {
+		return spec, err
+	}
+	spec.Image = b.cfg.Image
+	return spec, b.checkMajor(u.cluster, spec.Image)
+}
+
+// look reads who leads and who follows synchronously.
+func (p *planner) look(tx *state.Tx) error {
+	leader, _, errLeader := state.Load(tx, state.LeaderKey(p.cluster.InstanceID), state.Text)
+	p.leader = leader
+	sync, _, errSync := state.Load(tx, state.SyncKey(p.cluster.InstanceID), state.JSON[patroni.Sync])
+	p.sync = sync
+	return errors.Join(errLeader, errSync)
+}
+
+// change is what an update ends in.
+type change struct{ state.Change }
+
+// apply makes the records say what the update has made true.
+func (c change) apply(in *state.Instance, cluster *state.Cluster) {
+	in.PlanID, in.Parameters = c.PlanID, c.Parameters
+	cluster.PlanID, cluster.NodeSpec = c.PlanID, c.Spec
+	cluster.Nodes = slices.Clone(cluster.Nodes)
+	for i := range cluster.Nodes {
+		n := &cluster.Nodes[i]
+		n.PlanID = c.PlanID
+		if n.Spec != nil && *n.Spec == c.Spec {
+			n.Spec = nil
+		}
+	}
+}

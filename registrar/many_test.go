@@ -1,0 +1,66 @@
+package registrar_test
+
+import (
+	"fmt"
+	"maps"
+	"strings"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/pgpatron/pgpatron/fixtures"
+	"github.com/pgpatron/pgpatron/state"
+)
+
+// Two hundred announcements are right again after etcd and then Docker were
+// away, and containers died and moved on meanwhile.
+func TestManyAnnouncementsThroughOutages(t *testing.T) {
+	const nodes = 100
+	s := newSite(t)
+	server := fixtures.EtcdServer(t)
+	s.client = server.Client()
+	link := fixtures.NewLink(t, server.Endpoints()[0])
+	through, err := state.Dial([]string{link.Addr()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { through.Close() })
+	db := cluster("db1")
+	for n := range nodes {
+		db.Nodes = append(db.Nodes, state.Node{NodeID: fmt.Sprintf("n%d", n), BackendID: testBackend})
+	}
+	s.record(db)
+	cfg := s.config()
+	cfg.Ports = state.Ports{First: 26000, Last: 26000 + 2*nodes + 50}
+	s.start(cfg, through)
+	want := map[string]string{}
+	s.patiently("all are announced", func() bool {
+		want = s.announcements()
+		return len(want) == 2*nodes
+	})
+
+	link.Cut()
+	s.patiently("the session has ended", func() bool { return len(s.announcements()) == 0 })
+	s.docker.Stop("cf-n1", "cf-n2", "cf-n3")
+	s.docker.Start()
+	link.Heal()
+	began := time.Now()
+	s.patiently("all are announced again, as they were", func() bool { return maps.Equal(s.announcements(), want) })
+	t.Logf("%d announcements were right after %v", len(want), time.Since(began))
+}
+
+// announcements returns the announcements of nodes.
+func (s *site) announcements() map[string]string {
+	s.Helper()
+	prefix := strings.TrimSuffix(state.AnnouncementPattern("postgresql-brokerpatroni"), "{announcement}")
+	resp, err := s.client.Get(s.Context(), prefix, clientv3.WithPrefix())
+	if err != nil {
+		s.Fatal(err)
+	}
+	found := map[string]string{}
+	for _, kv := range resp.Kvs {
+		found[string(kv.Key)] = string(kv.Value)
+	}
+	return found
+}

@@ -1,0 +1,35 @@
+package registrar
+
+import (
+	"net/netip"
+
+	"github.com/pgpatron/pgpatron/patroni"
+	"github.com/pgpatron/pgpatron/state"
+)
+
+// tables are what a registrar looks at in etcd.
+type tables struct {
+	clusters      *state.Table[state.Cluster]
+	backends      *state.Table[state.Backend]
+	hosts         *state.Table[state.Host]
+	statuses      *state.Table[state.NodeStatus]
+	announcements *state.Table[netip.AddrPort]
+	leaders       *state.Table[string]
+	members       *state.Table[patroni.Member]
+	syncs         *state.Table[patroni.Sync]
+	readOnly      *state.Table[bool]
+}
+
+func newTables(s *state.Schema, image string) tables {
+	return tables{
+		clusters:      state.Register(s, state.ClusterPattern, state.JSON[state.Cluster]),
+		backends:      state.Register(s, state.BackendPattern, state.JSON[state.Backend]),
+		hosts:         state.Register(s, state.HostPattern, state.JSON[state.Host]),
+		statuses:      state.Register(s, state.NodeStatusPattern, state.JSON[state.NodeStatus]),
+		announcements: state.Register(s, state.AnnouncementPattern(image), announced),
+		leaders:       patroni.Leaders(s),
+		members:       patroni.Members(s),
+		syncs:         patroni.Syncs(s),
+		readOnly:      patroni.ReadOnly(s),
+	}
+}
