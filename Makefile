@@ -6,7 +6,7 @@ export PATH := $(PATH):/usr/local/go/bin:/usr/sbin:/sbin
 # A clone that git does not trust (another user's) still builds, only without its revision.
 build := CGO_ENABLED=0 go build -trimpath -buildvcs=$(shell git rev-parse HEAD >/dev/null 2>&1 && echo auto || echo false)
 
-.PHONY: help build bin/pgpatron bin/patroni-node image demo test check bench clean
+.PHONY: deb release help build bin/pgpatron bin/patroni-node image demo test check bench clean
 
 help: ## say what there is to make
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -39,6 +39,13 @@ check: ## format, vet, staticcheck, known vulnerabilities, go.mod
 bench: ## run the benchmarks
 	go test -run '^$$' -bench . -benchmem ./...
 
+deb: ## build Debian packages into dist/, and try them
+	ci/deb dist
+	ci/deb-test dist
+
+release: ## try the BOSH release: templates, packaging scripts, tarball
+	ci/bosh-test
+
 clean: ## remove what the demo, the tests and the build have left
 	ci/clean demo test
-	rm -rf bin
+	rm -rf bin dist
