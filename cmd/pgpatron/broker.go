@@ -53,21 +53,24 @@ func brokerProcess() process {
 	var cfg broker.Config
 	var etcd state.Access
 	var keyFile string
+	var files certificateFiles
 	bind := func(s *settings) {
 		addEtcd(s, &etcd)
 		addBroker(s, &cfg)
 		add(s, "listen", &cfg.Listen, "127.0.0.1:8888", "host:port of the OSB API", hostPort)
+		add(s, "tls-cert", &files.cert, "", "PEM file with the API's certificate; with it the API is served over HTTPS", text)
+		add(s, "tls-key", &files.key, "", "PEM file with the certificate's key", text)
 		add(s, "router-host", &cfg.RouterHost, "127.0.0.1", "public host of every instance: a name or address of the routers", text)
 		add(s, "share-backends", &cfg.ShareBackends, "false", "allow several nodes of an instance on one backend", boolean)
 		add(s, "bind-timeout", &cfg.BindTimeout, "50s", "how long a request to bind or unbind waits for the database", duration)
 		add(s, "seal-key-file", &keyFile, "seal.key", "file with the key that seals bindings' secrets, the same for all brokers of the site; made if missing", text)
 	}
-	check := func() error { return errors.Join(checkBroker(cfg, keyFile), etcd.Validate()) }
+	check := func() error { return errors.Join(checkBroker(cfg, keyFile), files.validate(), etcd.Validate()) }
 	start := func(ctx context.Context, log *slog.Logger, _ io.Writer) (err error) {
 		if cfg.SealKey, err = broker.ReadSealKey(keyFile, true); err != nil {
 			return err
 		}
-		cfg.Log = log
+		cfg.Log, cfg.TLS = log, files.config()
 		client, err := connect(ctx, etcd)
 		if err != nil {
 			return err

@@ -46,7 +46,7 @@ func newRoot() *cobra.Command {
 	for _, p := range processes() {
 		root.AddCommand(p.command())
 	}
-	root.AddCommand(initCommand())
+	root.AddCommand(initCommand(), smokeCommand())
 	root.AddCommand(operatorCommands()...)
 	return root
 }

@@ -107,7 +107,7 @@ func TestPlansInTheFile(t *testing.T) {
 // every setting that is not a secret or this host's own.
 func TestReferenceFilesParse(t *testing.T) {
 	for _, cmd := range newRoot().Commands() {
-		if cmd.Flags().Lookup("config") == nil {
+		if cmd.Flags().Lookup("check-config") == nil {
 			continue // an operator's command
 		}
 		t.Run(cmd.Name(), func(t *testing.T) {
