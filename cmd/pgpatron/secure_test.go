@@ -26,7 +26,7 @@ type secured struct {
 func newSecured(t testing.TB) secured {
 	t.Helper()
 	files := fixtures.PKI(t)
-	cluster := fixtures.NewEtcdClusterTLS(t, files)
+	cluster := fixtures.NewEtcdClusterTLS(t, "127.0.0.1", files)
 	s := secured{TB: t, dir: t.TempDir(), flags: []string{
 		"--etcd=" + strings.Join(cluster.Endpoints(), ","), "--etcd-ca=" + files.CA, "--etcd-cert=" + files.Cert, "--etcd-key=" + files.Key,
 	}}

@@ -19,7 +19,7 @@ class Manifest
     out = fill(@doc, missing)
     abort "missing variables: #{missing.uniq.sort.join(', ')}" unless missing.empty?
     unused = given.keys - seen
-    abort "variables that nothing uses: #{unused.join(', ')}" unless unused.empty?
+    warn "variables that nothing uses: #{unused.join(', ')}" unless unused.empty?
     out
   end
 
