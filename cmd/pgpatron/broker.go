@@ -54,8 +54,10 @@ func brokerProcess() process {
 	var etcd state.Access
 	var keyFile string
 	var files certificateFiles
+	var records recordKey
 	bind := func(s *settings) {
 		addEtcd(s, &etcd)
+		records.add(s)
 		addBroker(s, &cfg)
 		add(s, "listen", &cfg.Listen, "127.0.0.1:8888", "host:port of the OSB API", hostPort)
 		add(s, "tls-cert", &files.cert, "", "PEM file with the API's certificate; with it the API is served over HTTPS", text)
@@ -65,7 +67,7 @@ func brokerProcess() process {
 		add(s, "bind-timeout", &cfg.BindTimeout, "50s", "how long a request to bind or unbind waits for the database", duration)
 		add(s, "seal-key-file", &keyFile, "seal.key", "file with the key that seals bindings' secrets, the same for all brokers of the site; made if missing", text)
 	}
-	check := func() error { return errors.Join(checkBroker(cfg, keyFile), files.validate(), etcd.Validate()) }
+	check := func() error { return errors.Join(checkBroker(cfg, keyFile), files.validate(), records.check(), etcd.Validate()) }
 	start := func(ctx context.Context, log *slog.Logger, _ io.Writer) (err error) {
 		if cfg.SealKey, err = broker.ReadSealKey(keyFile, true); err != nil {
 			return err
@@ -76,6 +78,9 @@ func brokerProcess() process {
 			return err
 		}
 		defer client.Close()
+		if err := records.wrap(client); err != nil {
+			return err
+		}
 		b, err := broker.New(cfg, client)
 		if err != nil {
 			return err

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/pgpatron/pgpatron/broker"
+	"github.com/pgpatron/pgpatron/state/sealed"
 )
 
 //go:embed reference/*.yml
@@ -122,8 +123,12 @@ func (f configFile) addSecrets(set map[string]string) error {
 	if set["seal_key_file"] == "" {
 		set["seal_key_file"] = filepath.Join(f.dir, "seal.key")
 	}
-	_, err := broker.ReadSealKey(set["seal_key_file"], true)
-	return err
+	if set["record_key_file"] == "" {
+		set["record_key_file"] = filepath.Join(f.dir, "record.key")
+	}
+	_, errSeal := broker.ReadSealKey(set["seal_key_file"], true)
+	_, errRecord := sealed.ReadKeys(set["record_key_file"], true)
+	return errors.Join(errSeal, errRecord)
 }
 
 // commentedOut puts a # before each line that is not a comment.

@@ -51,7 +51,7 @@ func TestInitMakesSecretsAnew(t *testing.T) {
 	for range 2 {
 		dir := t.TempDir()
 		do(t, "init", "broker", "--dir", dir)
-		for _, file := range []string{"broker.yml", "seal.key"} {
+		for _, file := range []string{"broker.yml", "seal.key", "record.key"} {
 			b, err := os.ReadFile(filepath.Join(dir, file))
 			if err != nil {
 				t.Fatal(err)

@@ -20,9 +20,11 @@ func registrarProcess() process {
 	var cfg registrar.Config
 	var etcd, forNodes state.Access
 	var listen string
+	var records recordKey
 	bind := func(s *settings) {
 		addEtcd(s, &etcd)
 		addEtcdForNodes(s, &forNodes)
+		records.add(s)
 		add(s, "backend", &cfg.Backend, "", "address at which the rest of the site reaches this host", address)
 		add(s, "zone", &cfg.Zone, "", "what this host may fail together with, such as its rack or building", text)
 		add(s, "labels", &cfg.Labels, "", "what is told of this host: NAME=VALUE,… or a YAML map", labels)
@@ -36,7 +38,7 @@ func registrarProcess() process {
 	check := func() error {
 		checked := cfg
 		checked.Site = "of etcd"
-		return errors.Join(configureNodes(&checked, etcd, forNodes), etcd.Validate(), checked.WithDefaults().Validate())
+		return errors.Join(configureNodes(&checked, etcd, forNodes), records.check(), etcd.Validate(), checked.WithDefaults().Validate())
 	}
 	start := func(ctx context.Context, log *slog.Logger, _ io.Writer) error {
 		if err := configureNodes(&cfg, etcd, forNodes); err != nil {
@@ -47,6 +49,9 @@ func registrarProcess() process {
 			return err
 		}
 		defer client.Close()
+		if err := records.wrap(client); err != nil {
+			return err
+		}
 		if cfg.Site, err = state.SiteID(ctx, client, uuid.NewString); err != nil {
 			return err
 		}
