@@ -67,7 +67,9 @@ func brokerProcess() process {
 		add(s, "bind-timeout", &cfg.BindTimeout, "50s", "how long a request to bind or unbind waits for the database", duration)
 		add(s, "seal-key-file", &keyFile, "seal.key", "file with the key that seals bindings' secrets, the same for all brokers of the site; made if missing", text)
 	}
-	check := func() error { return errors.Join(checkBroker(cfg, keyFile), files.validate(), records.check(), etcd.Validate()) }
+	check := func() error {
+		return errors.Join(checkBroker(cfg, keyFile), files.validate(), records.check(), etcd.Validate())
+	}
 	start := func(ctx context.Context, log *slog.Logger, _ io.Writer) (err error) {
 		if cfg.SealKey, err = broker.ReadSealKey(keyFile, true); err != nil {
 			return err
