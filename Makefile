@@ -6,10 +6,10 @@ export PATH := $(PATH):/usr/local/go/bin:/usr/sbin:/sbin
 # A clone that git does not trust (another user's) still builds, only without its revision.
 build := CGO_ENABLED=0 go build -trimpath -buildvcs=$(shell git rev-parse HEAD >/dev/null 2>&1 && echo auto || echo false)
 
-.PHONY: deb release sbom help build bin/pgpatron bin/patroni-node image demo test check bench clean
+.PHONY: deb release sbom help build bin/pgpatron bin/patroni-node image demo hosts hosts-down test check bench clean
 
 help: ## say what there is to make
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
 
 build: bin/pgpatron bin/patroni-node ## build both programs into bin/
 
@@ -27,16 +27,23 @@ image: ## set up what is missing and build the node image
 demo: ## run the whole story on this machine (KEEP=1 leaves it up, DEMO_RUNS=n repeats it)
 	@ci/demo
 
+hosts: image bin/pgpatron ## play three hosts and an etcd of three members on this machine
+	ci/hosts up
+
+hosts-down: ## remove them
+	ci/hosts down
+
 test: image bin/pgpatron ## set up what is missing, then check and run every test
 	ci/clean test
 	ci/check
 	ci/database go test -race ./...
-	go test -race -tags system -count=1 -timeout 20m -p 1 ./registrar ./fixtures/system ./ci/bosh/test
+	go test -race -tags system -count=1 -timeout 20m -p 1 ./registrar ./registrar/deploy ./fixtures/system ./ci/bosh/test
 
 check: ## format, vet, staticcheck, known vulnerabilities, go.mod
 	ci/check
 
-bench: ## run the benchmarks
+bench: ## measure the router beside HAProxy and pgbouncer, then run every benchmark
+	ci/bench
 	go test -run '^$$' -bench . -benchmem ./...
 
 deb: ## build Debian packages into dist/, and try them

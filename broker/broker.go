@@ -22,6 +22,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/pgpatron/pgpatron/broker/postgres"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -53,7 +54,7 @@ func New(cfg Config, client *clientv3.Client) (*Broker, error) {
 		return nil, err
 	}
 	if cfg.Database == nil {
-		cfg.Database = Postgres{Host: cfg.RouterHost}
+		cfg.Database = postgres.Server{Host: cfg.RouterHost}
 	}
 	schema := state.NewSchema()
 	b := &Broker{cfg: cfg, log: cfg.Log, client: client, tables: newTables(schema), listening: make(chan struct{})}

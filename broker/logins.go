@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/pgpatron/pgpatron/broker/postgres"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -23,7 +24,7 @@ func (d *driver) driveBinding(ctx context.Context, b state.Binding) []state.Grou
 		if err != nil {
 			return err
 		}
-		return d.cfg.Database.CreateLogin(ctx, cluster.Value, Login{
+		return d.cfg.Database.CreateLogin(ctx, cluster.Value, postgres.Login{
 			Credentials: state.Credentials{Username: b.Role, Password: password},
 			ReadOnly:    b.ReadOnly,
 			Expires:     b.Expires,

@@ -34,6 +34,9 @@ type Offer struct {
 	Metadata map[string]any `yaml:"metadata"`
 	// MaxInstances is how many instances may have the plan at a time. 0: any number.
 	MaxInstances int `yaml:"max_instances"`
+	// MaxSessions is how many clients each router serves an instance at once. 0:
+	// the router decides.
+	MaxSessions int `yaml:"max_sessions"`
 }
 
 // Cost is what a plan costs for each unit.
@@ -76,6 +79,9 @@ func (o Offer) validate(key string) []error {
 	var errs []error
 	if o.MaxInstances < 0 {
 		errs = append(errs, fmt.Errorf("%s.max_instances: must not be negative, got %d", key, o.MaxInstances))
+	}
+	if o.MaxSessions < 0 {
+		errs = append(errs, fmt.Errorf("%s.max_sessions: must not be negative, got %d", key, o.MaxSessions))
 	}
 	if slices.Contains(o.Bullets, "") {
 		errs = append(errs, fmt.Errorf("%s.bullets: must not hold empty ones", key))

@@ -89,6 +89,7 @@ func TestOffersAreValidated(t *testing.T) {
 	}
 	for says, cfg := range map[string]broker.Config{
 		"plans[0].max_instances":         plan(broker.Offer{MaxInstances: -1}),
+		"plans[0].max_sessions":          plan(broker.Offer{MaxSessions: -1}),
 		"plans[0].bullets":               plan(broker.Offer{Bullets: []string{""}}),
 		"plans[0].costs[0]: amount":      plan(broker.Offer{Costs: []broker.Cost{{Unit: "MONTHLY"}}}),
 		"must name a currency":           plan(broker.Offer{Costs: []broker.Cost{{Unit: "MONTHLY", Amount: map[string]float64{"eur": -1}}}}),

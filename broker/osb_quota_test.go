@@ -23,6 +23,26 @@ func newQuotaSite(t *testing.T) *site {
 	return s
 }
 
+// The plan says how many clients routers serve an instance, and another plan
+// another number.
+func TestSessionsOfAPlan(t *testing.T) {
+	s := newSite(t, "10.0.0.1", "10.0.0.2")
+	s.stop()
+	s.config.Plans = broker.DefaultPlans()
+	s.config.Plans[0].MaxSessions, s.config.Plans[1].MaxSessions = 50, 100
+	s.start()
+	s.awaitBackend()
+	s.provision("i", singlePlan)
+	if got := s.cluster("i").MaxSessions; got != 50 {
+		t.Errorf("the record says %d sessions, want 50", got)
+	}
+	r := s.want(s.call("PATCH", async("i"), order(clusterPlan)), http.StatusAccepted)
+	s.await("i", r.field(t, "operation"), "succeeded")
+	if got := s.cluster("i").MaxSessions; got != 100 {
+		t.Errorf("with another plan the record says %d sessions, want 100", got)
+	}
+}
+
 // count returns the counter of a plan's instances.
 func (s *site) count(plan string) string {
 	s.t.Helper()

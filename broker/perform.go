@@ -154,7 +154,7 @@ func (d *driver) conclude(in state.Instance) []state.Group {
 			if err := d.tables.recount(tx, now.PlanID, op.Change.PlanID); err != nil {
 				return err
 			}
-			change{*op.Change}.apply(now, cluster)
+			change{*op.Change}.apply(d.cfg, now, cluster)
 			nodes := len((&planner{cluster: *cluster}).current())
 			op.Description = fmt.Sprintf("updated: %d %s at port %d", nodes, plural(nodes, "node", "nodes"), cluster.AllocatedPort)
 			return nil

@@ -172,6 +172,7 @@ func (b *Broker) newCluster(in state.Instance, plan Plan, params parameters) (st
 		Synchronous:            goal.synchronous,
 		PostgresMajor:          b.cfg.PostgresMajor,
 		NodeSpec:               goal.spec,
+		MaxSessions:            goal.plan.MaxSessions,
 	}, goal
 }
 

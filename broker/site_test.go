@@ -18,6 +18,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/pgpatron/pgpatron/broker"
+	"github.com/pgpatron/pgpatron/broker/postgres"
 	"github.com/pgpatron/pgpatron/fixtures"
 	"github.com/pgpatron/pgpatron/state"
 )
@@ -31,7 +32,7 @@ const (
 // database is a Database in memory: it keeps the logins of each instance.
 type database struct {
 	mu     sync.Mutex
-	logins map[string]map[string]broker.Login
+	logins map[string]map[string]postgres.Login
 	down   bool
 	proved int
 	// extensions are each instance's; nodes know their settings.
@@ -45,10 +46,10 @@ func (d *database) ProveWrite(context.Context, state.Cluster) error {
 	return d.with(func() { d.proved++ })
 }
 
-func (d *database) CreateLogin(_ context.Context, c state.Cluster, login broker.Login) error {
+func (d *database) CreateLogin(_ context.Context, c state.Cluster, login postgres.Login) error {
 	return d.with(func() {
 		if d.logins[c.InstanceID] == nil {
-			d.logins[c.InstanceID] = map[string]broker.Login{}
+			d.logins[c.InstanceID] = map[string]postgres.Login{}
 		}
 		d.logins[c.InstanceID][login.Username] = login
 	})
@@ -81,7 +82,7 @@ func (d *database) setDown(down bool) {
 	d.down = down
 }
 
-func (d *database) login(instance, role string) (broker.Login, bool) {
+func (d *database) login(instance, role string) (postgres.Login, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	login, ok := d.logins[instance][role]
@@ -118,7 +119,7 @@ func newSite(t testing.TB, backends ...string) *site {
 	if t, ok := t.(*testing.T); ok {
 		t.Parallel()
 	}
-	s := &site{t: t, client: fixtures.Etcd(t), database: &database{logins: map[string]map[string]broker.Login{}}}
+	s := &site{t: t, client: fixtures.Etcd(t), database: &database{logins: map[string]map[string]postgres.Login{}}}
 	s.nodes = fixtures.RunNodes(t, s.client, backends...)
 	s.database.nodes = s.nodes
 	s.config = broker.Config{
@@ -178,7 +179,7 @@ func (s *site) run() (b *broker.Broker, base string, stop func()) {
 
 func (s *site) poll(what string, cond func() bool) {
 	s.t.Helper()
-	deadline := time.Now().Add(15 * time.Second)
+	deadline := time.Now().Add(45 * time.Second)
 	for !cond() {
 		if time.Now().After(deadline) {
 			s.t.Fatalf("waited in vain until %s", what)

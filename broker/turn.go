@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/pgpatron/pgpatron/broker/postgres"
 	"github.com/pgpatron/pgpatron/patroni"
 	"github.com/pgpatron/pgpatron/state"
 )
@@ -56,7 +57,7 @@ func awaitJob(done bool, err error) outcome {
 
 // retrying tells how a job failed last, or that trying again is of no use.
 func retrying(doing string, err error) outcome {
-	if _, lasting := errors.AsType[lastingError](err); lasting {
+	if _, refused := errors.AsType[postgres.Refusal](err); refused {
 		return outcome{failure: err}
 	}
 	if err != nil {
@@ -69,12 +70,6 @@ func retrying(doing string, err error) outcome {
 func (t turn) prove() outcome {
 	return awaitJob(t.ask("write", func(ctx context.Context) error { return t.cfg.Database.ProveWrite(ctx, t.cluster) }))
 }
-
-// lastingError is one that no repetition mends.
-type lastingError struct{ error }
-
-// Unwrap returns what lasts.
-func (e lastingError) Unwrap() error { return e.error }
 
 // rest returns a client of the REST API of a member.
 func (t turn) rest(node string) (*patroni.Client, error) {

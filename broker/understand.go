@@ -70,7 +70,7 @@ func (u *update) free(details domain.UpdateDetails) error {
 		return nil
 	case op.Running():
 		return errConcurrency
-	case op.Type == state.Provision && op.State == state.Failed:
+	case op.Type != state.Update && op.State == state.Failed:
 		return answer(http.StatusUnprocessableEntity, "", "instance %q could not be made: %s; delete it", u.in.InstanceID, op.Description)
 	}
 	return nil
@@ -179,9 +179,11 @@ func (p *planner) look(tx *state.Tx) error {
 type change struct{ state.Change }
 
 // apply makes the records say what the update has made true.
-func (c change) apply(in *state.Instance, cluster *state.Cluster) {
+func (c change) apply(cfg Config, in *state.Instance, cluster *state.Cluster) {
 	in.PlanID, in.Parameters = c.PlanID, c.Parameters
 	cluster.PlanID, cluster.NodeSpec = c.PlanID, c.Spec
+	plan, _ := cfg.plan(c.PlanID)
+	cluster.MaxSessions = plan.MaxSessions
 	cluster.Nodes = slices.Clone(cluster.Nodes)
 	for i := range cluster.Nodes {
 		n := &cluster.Nodes[i]

@@ -37,7 +37,7 @@ func (b *Broker) update(ctx context.Context, segment string, details domain.Upda
 			if err := b.tables.recount(tx, u.in.PlanID, u.change.PlanID); err != nil {
 				return err
 			}
-			u.change.apply(&u.in, &u.cluster)
+			u.change.apply(b.cfg, &u.in, &u.cluster)
 			tx.PutJSON(state.ClusterKey(u.in.InstanceID), u.cluster)
 		}
 		if len(details.RawContext) > 0 {

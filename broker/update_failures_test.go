@@ -2,6 +2,7 @@ package broker_test
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -54,6 +55,41 @@ func TestSilentRegistrarFailsAnUpdateThatNeedsIt(t *testing.T) {
 	}
 	s.nodes.Silence("b3", false)
 	s.poll("the node is forgotten", func() bool { return s.backendsOf("i") == "b1 b2" })
+}
+
+// A host that is down holds up no update that moves off it. What it has is
+// removed when it is back.
+func TestMoveOffADeadHost(t *testing.T) {
+	s := newSite(t, "b1", "b2", "b3")
+	s.provision("i", clusterPlan)
+	gone := s.cluster("i").Nodes[1].BackendID
+	s.hurry(2 * time.Second)
+	s.nodes.Silence(gone, true)
+	s.done("i", s.set("i", "move_off", gone))
+	if op := s.instance("i").Operation; op.Description != "updated: 2 nodes at port 30000" {
+		t.Errorf("description is %q", op.Description)
+	}
+	if got := s.backendsOf("i"); got != "b1 b2 b3" {
+		t.Errorf("the record names nodes on %s: what may still run must stay in it", got)
+	}
+	kept := slices.DeleteFunc([]string{"b1", "b2", "b3"}, func(b string) bool { return b == s.backendWith("i", s.leader("i")) || b == gone })
+	r := s.want(s.set("i", "backends", []string{gone, kept[0]}), http.StatusBadRequest)
+	if !strings.Contains(r.body, "is still being removed") {
+		t.Errorf("got %s", r.body)
+	}
+	s.nodes.Silence(gone, false)
+	s.poll("the node is forgotten", func() bool { return !strings.Contains(s.backendsOf("i"), gone) })
+	s.done("i", s.set("i", "backends", []string{gone, kept[0]}))
+}
+
+// backendWith returns where a node is.
+func (s *site) backendWith(id, node string) string {
+	s.t.Helper()
+	n, ok := s.cluster(id).Node(node)
+	if !ok {
+		s.t.Fatalf("%s has no node %s", id, node)
+	}
+	return n.BackendID
 }
 
 func TestRefusedHandOver(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/pgpatron/pgpatron/broker"
+	"github.com/pgpatron/pgpatron/broker/postgres"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -17,7 +18,7 @@ import (
 // can not be dropped.
 func (d *database) ChangeExtensions(_ context.Context, c state.Cluster, wanted, superfluous []string) error {
 	if slices.Contains(superfluous, d.inUse) {
-		return broker.LastingError(fmt.Errorf("extension %s is in use", d.inUse))
+		return postgres.Refusal{Reason: fmt.Sprintf("extension %s is in use", d.inUse)}
 	}
 	return d.with(func() {
 		if d.extensions == nil {

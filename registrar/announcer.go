@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	dockercontainer "github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/events"
 	"github.com/docker/docker/api/types/filters"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -137,13 +136,13 @@ func (a *announcer) reconcile(ctx context.Context, whole bool) error {
 
 // wanted returns the announcements of these containers. What can not be
 // announced is told once.
-func (a *announcer) wanted(ctx context.Context, running []dockercontainer.Summary) map[string]string {
+func (a *announcer) wanted(ctx context.Context, running []foreigner) map[string]string {
 	wanted, blamed := map[string]string{}, map[string]string{}
 	for _, c := range running {
 		if err := a.want(c, wanted); err != nil {
-			blamed[c.ID] = err.Error()
-			if a.blamed[c.ID] != err.Error() {
-				a.log.WarnContext(ctx, "not announcing container", "container", c.Names[0], "err", err)
+			blamed[c.id] = err.Error()
+			if a.blamed[c.id] != err.Error() {
+				a.log.WarnContext(ctx, "not announcing container", "container", c.name, "err", err)
 			}
 		}
 	}
@@ -152,8 +151,8 @@ func (a *announcer) wanted(ctx context.Context, running []dockercontainer.Summar
 }
 
 // want adds the announcements of one container.
-func (a *announcer) want(c dockercontainer.Summary, wanted map[string]string) error {
-	w, err := parseWish(c.Labels[labelAnnounce], c.Image)
+func (a *announcer) want(c foreigner, wanted map[string]string) error {
+	w, err := parseWish(c.label, c.image)
 	if err == nil && w.name == a.cfg.Image {
 		err = fmt.Errorf("the name %q is that of nodes", w.name)
 	}
@@ -161,11 +160,11 @@ func (a *announcer) want(c dockercontainer.Summary, wanted map[string]string) er
 		return fmt.Errorf("label %s: %w", labelAnnounce, err)
 	}
 	for _, internal := range w.ports {
-		addr, err := published(c, internal, a.cfg.Backend)
+		addr, err := c.published(internal, a.cfg.Backend)
 		if err != nil {
 			return err
 		}
-		wanted[state.AnnouncementKey(w.name, a.cfg.Hostname, c.Names[0][1:], internal)] = addr.String()
+		wanted[state.AnnouncementKey(w.name, a.cfg.Hostname, c.name, internal)] = addr.String()
 	}
 	return nil
 }

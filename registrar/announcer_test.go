@@ -1,7 +1,9 @@
 package registrar_test
 
 import (
+	"fmt"
 	"maps"
+	"strconv"
 	"testing"
 	"time"
 
@@ -17,7 +19,8 @@ func (d *dockerd) serve(name, image string, internal, hostPort int, labels map[s
 	defer d.mu.Unlock()
 	c := &fakeContainer{
 		ID: "id-of-" + name, Name: name, Image: image, Labels: labels, Running: true, StartedAt: d.now(), Files: map[string]string{},
-		Ports: []map[string]any{{"IP": "0.0.0.0", "PrivatePort": internal, "PublicPort": hostPort, "Type": "tcp"}},
+		Host:  map[string]any{"NetworkMode": "bridge"},
+		Ports: map[string]any{fmt.Sprintf("%d/tcp", internal): []any{map[string]string{"HostIp": "0.0.0.0", "HostPort": strconv.Itoa(hostPort)}}},
 	}
 	d.containers[name] = c
 	d.tell("start", c)

@@ -10,7 +10,8 @@ import (
 // self is what of a backend's entry stays while its registrar runs.
 func (c Config) self() state.Backend {
 	return state.Backend{
-		ID: c.ID, Hostname: c.Hostname, Address: c.Backend.String(), Zone: c.Zone, Labels: c.Labels,
+		ID: c.ID, Hostname: c.Hostname, Address: c.Backend.String(), Zone: c.Zone, Region: c.Region,
+		URL: c.URL, Labels: c.Labels,
 		PID: os.Getpid(), Since: time.Now().UTC(),
 	}
 }

@@ -58,6 +58,12 @@ type Config struct {
 	DockerHost string
 	// Image is the image's name in announcement keys. Default: patroni.ImageName.
 	Image string
+	// Region names what Zone is part of. Default: empty, nothing is known.
+	Region string
+	// URL is where the backend's registry is asked. Default: empty, nowhere.
+	URL string
+	// Parts are what the backend does beside running databases. Default: nothing.
+	Parts []Part
 	// Log defaults to slog.Default, Registerer to none.
 	Log        *slog.Logger
 	Registerer prometheus.Registerer
@@ -115,6 +121,9 @@ func (c Config) Validate() error {
 	}
 	if c.Zone != "" && !hostname.MatchString(c.Zone) {
 		errs = append(errs, fmt.Errorf("registrar.zone: must be letters, digits, dots and dashes, got %q", c.Zone))
+	}
+	if c.Region != "" && !hostname.MatchString(c.Region) {
+		errs = append(errs, fmt.Errorf("registrar.region: must be letters, digits, dots and dashes, got %q", c.Region))
 	}
 	if !hostname.MatchString(c.Hostname) {
 		errs = append(errs, fmt.Errorf("registrar.hostname: must be letters, digits, dots and dashes, got %q", c.Hostname))

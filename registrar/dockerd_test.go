@@ -48,7 +48,7 @@ type fakeContainer struct {
 	DiedAt    time.Time
 	ExitCode  int
 	Files     map[string]string
-	Ports     []map[string]any // as a list shows them
+	Ports     map[string]any // those that are published
 }
 
 func newDockerd(t testing.TB) *dockerd {
@@ -161,13 +161,9 @@ func notFound(what string) (int, any) {
 func (d *dockerd) listContainers(_ http.ResponseWriter, r *http.Request) (int, any) {
 	list := []any{}
 	for _, c := range d.containers {
-		if !carries(c.Labels, wantedLabels(r)) || r.URL.Query().Get("all") == "" && !c.Running {
-			continue
+		if carries(c.Labels, wantedLabels(r)) {
+			list = append(list, map[string]any{"Id": c.ID, "Names": []string{"/" + c.Name}, "Labels": c.Labels})
 		}
-		list = append(list, map[string]any{
-			"Id": c.ID, "Names": []string{"/" + c.Name}, "Labels": c.Labels, "Image": c.Image, "Ports": c.Ports,
-			"HostConfig": map[string]string{"NetworkMode": "bridge"},
-		})
 	}
 	return 200, list
 }
@@ -201,7 +197,8 @@ func (d *dockerd) inspectContainer(_ http.ResponseWriter, r *http.Request) (int,
 	stamp := func(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 	return 200, map[string]any{
 		"Id": c.ID, "Name": "/" + c.Name, "HostConfig": c.Host,
-		"Config": map[string]any{"Labels": c.Labels, "Image": c.Image},
+		"Config":          map[string]any{"Labels": c.Labels, "Image": c.Image},
+		"NetworkSettings": map[string]any{"Ports": c.Ports},
 		"State": map[string]any{
 			"Running": c.Running, "ExitCode": c.ExitCode, "StartedAt": stamp(c.StartedAt), "FinishedAt": stamp(c.DiedAt),
 		},

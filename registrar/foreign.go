@@ -9,8 +9,10 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/containerd/errdefs"
 	dockercontainer "github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/go-connections/nat"
 
 	"github.com/pgpatron/pgpatron/state"
 )
@@ -54,22 +56,50 @@ func parseWish(label, image string) (wish, error) {
 	return w, nil
 }
 
-// foreigners lists what runs and asks to be announced here, but for nodes.
-func (d *docker) foreigners(ctx context.Context) ([]dockercontainer.Summary, error) {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+// foreigner is a container that runs and asks to be announced.
+type foreigner struct {
+	id, name, image, label string
+	hostNetwork            bool
+	// ports are the published ones.
+	ports nat.PortMap
+}
+
+// foreigners looks at what runs and asks to be announced here, but for nodes.
+// The list alone will not do: right after a death it still shows the container
+// as running.
+func (d *docker) foreigners(ctx context.Context) ([]foreigner, error) {
+	ctx, cancel := context.WithTimeout(ctx, workTimeout)
 	defer cancel()
-	wanted := filters.NewArgs(filters.Arg("label", labelAnnounce), filters.Arg("status", "running"))
-	list, err := d.client.ContainerList(ctx, dockercontainer.ListOptions{Filters: wanted})
+	wanted := filters.NewArgs(filters.Arg("label", labelAnnounce))
+	list, err := d.client.ContainerList(ctx, dockercontainer.ListOptions{All: true, Filters: wanted})
 	if err != nil {
 		return nil, fmt.Errorf("listing containers to announce: %w", err)
 	}
-	var found []dockercontainer.Summary
+	var found []foreigner
 	for _, c := range list {
-		if d.owner.serves(c.Labels) && len(c.Names) > 0 {
-			found = append(found, c)
+		if !d.owner.serves(c.Labels) {
+			continue
+		}
+		info, err := d.client.ContainerInspect(ctx, c.ID)
+		if err != nil && !errdefs.IsNotFound(err) {
+			return nil, fmt.Errorf("inspecting container %s: %w", c.ID, err)
+		}
+		if err == nil && info.State.Running {
+			found = append(found, foreignerOf(info))
 		}
 	}
 	return found, nil
+}
+
+func foreignerOf(info dockercontainer.InspectResponse) foreigner {
+	f := foreigner{
+		id: info.ID, name: strings.TrimPrefix(info.Name, "/"), image: info.Config.Image, label: info.Config.Labels[labelAnnounce],
+		hostNetwork: info.HostConfig.NetworkMode.IsHost(),
+	}
+	if info.NetworkSettings != nil {
+		f.ports = info.NetworkSettings.Ports
+	}
+	return f
 }
 
 // serves reports whether a container that is no node is for this registrar to
@@ -80,22 +110,23 @@ func (o owner) serves(labels map[string]string) bool {
 	return labels[labelNode] == "" && (!named || backend == o.backend) && (!sited || site == o.site)
 }
 
-// published returns where the world reaches an internal port of a container. A
-// port that is published for this host alone is none.
-func published(c dockercontainer.Summary, internal int, at netip.Addr) (netip.AddrPort, error) {
-	if c.HostConfig.NetworkMode == "host" {
+// published returns where the world reaches an internal port. A port that is
+// published for this host alone is none.
+func (f foreigner) published(internal int, at netip.Addr) (netip.AddrPort, error) {
+	if f.hostNetwork {
 		return netip.AddrPortFrom(at, uint16(internal)), nil
 	}
-	for _, p := range c.Ports {
-		if int(p.PrivatePort) != internal || p.Type != "tcp" || p.PublicPort == 0 {
+	for _, b := range f.ports[tcpPort(internal)] {
+		port, err := strconv.ParseUint(b.HostPort, 10, 16)
+		if err != nil || port == 0 {
 			continue
 		}
-		addr, err := netip.ParseAddr(p.IP)
+		addr, err := netip.ParseAddr(b.HostIP)
 		if err != nil || addr.IsUnspecified() {
 			addr = at
 		}
 		if addr == at || !addr.IsLoopback() {
-			return netip.AddrPortFrom(addr, p.PublicPort), nil
+			return netip.AddrPortFrom(addr, uint16(port)), nil
 		}
 	}
 	return netip.AddrPort{}, fmt.Errorf("port %d is not published", internal)

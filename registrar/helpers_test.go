@@ -213,7 +213,7 @@ func announcement(node string, port int) string {
 // await polls until cond holds.
 func (s *site) await(what string, cond func() bool) {
 	s.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(45 * time.Second)
 	for !cond() {
 		if time.Now().After(deadline) {
 			s.Fatalf("waited in vain until %s", what)

@@ -3,6 +3,7 @@ package registrar_test
 import (
 	"fmt"
 	"maps"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -28,12 +29,15 @@ func TestManyAnnouncementsThroughOutages(t *testing.T) {
 	t.Cleanup(func() { through.Close() })
 	db := cluster("db1")
 	for n := range nodes {
-		db.Nodes = append(db.Nodes, state.Node{NodeID: fmt.Sprintf("n%d", n), BackendID: testBackend})
+		id := fmt.Sprintf("n%d", n)
+		db.Nodes = append(db.Nodes, state.Node{NodeID: id, BackendID: testBackend})
+		// They have their ports already: finding a hundred takes a while.
+		volume := labels("site-1", testBackend, "db1", id)
+		volume["pgpatron.port.5432"], volume["pgpatron.port.8008"] = strconv.Itoa(26000+2*n), strconv.Itoa(26001+2*n)
+		s.docker.volumes["cf-"+id] = volume
 	}
 	s.record(db)
-	cfg := s.config()
-	cfg.Ports = state.Ports{First: 26000, Last: 26000 + 2*nodes + 50}
-	s.start(cfg, through)
+	s.start(s.config(), through)
 	want := map[string]string{}
 	s.patiently("all are announced", func() bool {
 		want = s.announcements()

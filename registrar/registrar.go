@@ -86,6 +86,9 @@ func New(cfg Config, client *clientv3.Client) (*Registrar, error) {
 		cfg: cfg, backend: cfg.ID, etcd: client, tables: newTables(schema, cfg.Image),
 		known: map[announcement]struct{}{}, told: map[string]struct{}{},
 	}
+	for _, p := range cfg.Parts {
+		p.Register(schema)
+	}
 	r.log = cfg.Log.With("backend", r.backend)
 	r.engine, err = state.NewEngine(state.EngineConfig{
 		Client: client, Schema: schema, Reactor: r, Name: cfg.engineName(),
@@ -139,6 +142,7 @@ func (r *Registrar) Run(ctx context.Context) error {
 		running.Go(func() error { return r.guard.Run(ctx) })
 		running.Go(func() error { return r.foreign.Run(ctx) })
 		running.Go(func() error { return r.watchdog.Run(ctx) })
+		r.runParts(ctx, running)
 		return r.crew.Run(ctx)
 	})
 	if err := running.Wait(); err != nil {
@@ -177,7 +181,7 @@ func (r *Registrar) wake() {
 
 // Tick compares the records with what Docker has, gives the workers their
 // goals, and publishes what there is.
-func (r *Registrar) Tick(_ context.Context, t state.Tick) ([]state.Group, error) {
+func (r *Registrar) Tick(ctx context.Context, t state.Tick) ([]state.Group, error) {
 	r.current.Store(t.Lease != clientv3.NoLease)
 	r.due = r.concerned(t) || r.due
 	held, groups, err := r.claim.tick(t, r.tables.backends, r.condition())
@@ -198,7 +202,11 @@ func (r *Registrar) Tick(_ context.Context, t state.Tick) ([]state.Group, error)
 	for i := range groups {
 		groups[i].Done = r.ended
 	}
-	return groups, nil
+	if !held {
+		return groups, nil
+	}
+	others, err := r.tickParts(ctx, t)
+	return append(groups, others...), err
 }
 
 // ended is told how a group ended. The next Tick looks again at what was

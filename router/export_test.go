@@ -2,6 +2,9 @@ package router
 
 import (
 	"io"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/pgpatron/pgpatron/state"
 )
@@ -16,3 +19,6 @@ func ReadStartup(client io.ReadWriter) (user, database string, err error) {
 func LocalPortProblem(ports state.Ports, local, reserved string) string {
 	return localPortProblem(ports, local, reserved)
 }
+
+// IsSilent is isSilent, which the event loops ask of sockets.
+func IsSilent(info *unix.TCPInfo, limit time.Duration) bool { return isSilent(info, limit) }

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"net"
+	"sync"
 	"time"
 )
 
@@ -16,80 +16,96 @@ const departureInterval = 500 * time.Millisecond
 // The reasons for which a connection ends while it waits.
 var (
 	errHoldOver   = errors.New("no leader in time")
+	errHoldFull   = errors.New("too many connections wait for a leader")
 	errClientLeft = errors.New("the client left")
 )
 
-// holder joins new connections with leaders, and lets them wait until that can
-// be done.
-type holder struct {
-	dialer  *dialer
-	prober  *prober
-	metrics *metrics
-	hold    time.Duration
+// hold lets a session wait until there is a leader that takes writes. It follows
+// every change of leader at once. The session belongs to its wait until then.
+func (p *plane) hold(s *session) {
+	if s.reading != nil {
+		s.reading.missed(s)
+		return
+	}
+	if !s.held && !p.limits.hold(s.home) {
+		p.conns.Go(func() { p.turnAway(s, errHoldFull) })
+		return
+	}
+	s.held = true
+	p.conns.Go(func() {
+		if err := p.wait(s); err != nil {
+			p.turnAway(s, err)
+		}
+	})
 }
 
-// connect joins a client with the leader of its instance, once there is one
-// that takes writes. It follows every change of leader at once.
-func (h *holder) connect(ctx context.Context, r *route, client *net.TCPConn) (*session, error) {
-	ctx, cancel := h.patience(ctx, client)
+// wait returns nil when the session has been given to its loop, with a leader
+// to join.
+func (p *plane) wait(s *session) error {
+	ctx, cancel := p.patience(s)
 	defer cancel()
-	defer h.metrics.held()()
-	for failures := 0; ; {
-		g := r.current()
-		err := h.prober.await(ctx, r, g)
-		if err == nil {
-			server, dialErr := h.dial(ctx, g)
-			if dialErr == nil {
-				s := &session{route: r, leader: g.leader, client: client, server: server}
-				if r.admit(s) {
-					return s, nil
-				}
-				reset(server)
-				continue
+	if s.failures > 0 {
+		if err := p.pause(ctx, s); err != nil {
+			return err
+		}
+	}
+	for {
+		g := s.route.current()
+		err := p.prober.await(ctx, s.route, g)
+		switch {
+		case err == nil:
+			cancel()
+			if !s.loop.post(func() { s.join(g) }) {
+				return errGone
 			}
-			failures++
-			err = h.afterFailure(ctx, r, g, failures, dialErr)
-		}
-		if err != nil && !errors.Is(err, errReignOver) {
-			return nil, err
+			return nil
+		case !errors.Is(err, errReignOver):
+			return err
 		}
 	}
 }
 
-// dial reaches for the reign's leader as long as it leads.
-func (h *holder) dial(ctx context.Context, g *reign) (*net.TCPConn, error) {
-	ctx, cancel := joined(ctx, g.ctx)
-	defer cancel()
-	return h.dialer.dial(ctx, g.leader.addr)
+// missed has the leader that could not be reached looked at again, and lets the
+// session wait.
+func (p *plane) missed(s *session, err error) {
+	g := s.reign
+	if g.ctx.Err() == nil {
+		p.metrics.dialFailures.Inc()
+		s.route.logger().Debug("leader not reached, will retry", "member", g.leader.member, "addr", g.leader.addr, "err", err)
+		s.route.doubt(g)
+	}
+	p.hold(s)
 }
 
-// afterFailure has the leader looked at again, and waits a little unless another
-// leads.
-func (h *holder) afterFailure(ctx context.Context, r *route, g *reign, failures int, err error) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+// pause waits a little after a failure, unless another leads by then.
+func (p *plane) pause(ctx context.Context, s *session) error {
+	g := s.route.current()
+	if !g.leader.same(s.reign.leader) {
+		return nil
 	}
-	if g.ctx.Err() != nil {
-		return context.Cause(g.ctx)
-	}
-	h.metrics.dialFailures.Inc()
-	r.log.Debug("leader not reached, will retry", "member", g.leader.member, "addr", g.leader.addr, "err", err)
-	r.doubt(g)
-	ctx, cancel := joined(ctx, r.current().ctx)
+	ctx, cancel := joinedContext(ctx, g.ctx)
 	defer cancel()
-	return sleep(ctx, backoff(failures, 10*time.Millisecond, 200*time.Millisecond))
+	err := sleep(ctx, backoff(s.failures, 10*time.Millisecond, 200*time.Millisecond))
+	if errors.Is(err, errReignOver) {
+		return nil
+	}
+	return err
 }
 
 // patience returns a context that ends when the hold is over or the client has
 // left.
-func (h *holder) patience(ctx context.Context, client *net.TCPConn) (context.Context, context.CancelFunc) {
-	ctx, expire := context.WithTimeoutCause(ctx, h.hold, errHoldOver)
+func (p *plane) patience(s *session) (context.Context, context.CancelFunc) {
+	ctx, expire := context.WithDeadlineCause(p.ctx, s.arrived.Add(p.cfg.Hold), errHoldOver)
 	ctx, cancel := context.WithCancelCause(ctx)
+	// mine guards against asking a socket that belongs to its loop again.
+	var mine sync.Mutex
 	var check *time.Timer
 	check = time.AfterFunc(time.Hour, func() {
+		mine.Lock()
+		defer mine.Unlock()
 		switch {
 		case ctx.Err() != nil:
-		case hasLeft(client):
+		case hasLeft(s.client.fd):
 			cancel(errClientLeft)
 		default:
 			check.Reset(departureInterval)
@@ -97,10 +113,31 @@ func (h *holder) patience(ctx context.Context, client *net.TCPConn) (context.Con
 	})
 	check.Reset(departureInterval)
 	return ctx, func() {
+		mine.Lock()
+		defer mine.Unlock()
 		check.Stop()
 		cancel(nil)
 		expire()
 	}
+}
+
+// turnAway ends a session that found no leader.
+func (p *plane) turnAway(s *session, err error) {
+	defer p.left(s)
+	p.metrics.waiting.Dec()
+	p.metrics.holdSeconds.Observe(time.Since(s.arrived).Seconds())
+	if !errors.Is(err, errHoldOver) && !errors.Is(err, errHoldFull) {
+		if errors.Is(err, errClientLeft) {
+			p.metrics.abandoned.Inc()
+		}
+		resetFD(s.client.fd)
+		return
+	}
+	reason := "not_ready"
+	if s.home.current().leader.nobody() {
+		reason = "no_leader"
+	}
+	p.refuse(s, refusal{reason: reason, code: codeNoLeader, format: "database %q of instance %s has no leader at the moment; try again"})
 }
 
 // backoff grows from first to last with the number of failures in a row, with

@@ -10,10 +10,14 @@ import (
 
 // Health is the body of /healthz.
 type Health struct {
-	// OK is whether the router serves: it has had one complete picture of etcd
-	// and followed it. It stays so when etcd is gone.
-	OK   bool       `json:"ok"`
-	Etcd EtcdHealth `json:"etcd"`
+	// OK is whether the router serves: it has had one complete picture and
+	// followed it. It stays so when etcd is gone.
+	OK bool `json:"ok"`
+	// Stale is whether the picture is not etcd's but one that was kept on disk.
+	Stale bool       `json:"stale"`
+	Etcd  EtcdHealth `json:"etcd"`
+	// DataPlane is what moves the bytes of new sessions.
+	DataPlane DataPlaneHealth `json:"data_plane"`
 	// Unbound are the public ports that can not be opened.
 	Unbound []UnboundPort `json:"unbound"`
 }
@@ -24,6 +28,12 @@ type EtcdHealth struct {
 	// AgeSeconds is the time since etcd last answered, or since the start.
 	AgeSeconds float64 `json:"age_seconds"`
 	Error      string  `json:"error,omitempty"`
+}
+
+// DataPlaneHealth tells which plane is used and why.
+type DataPlaneHealth struct {
+	Plane  DataPlane `json:"plane"`
+	Reason string    `json:"reason"`
 }
 
 // UnboundPort is a public port that can not be opened.
@@ -42,7 +52,7 @@ func (r *Router) Handler() http.Handler {
 
 // Health returns what /healthz tells.
 func (r *Router) Health() Health {
-	h := Health{Unbound: []UnboundPort{}}
+	h := Health{Unbound: []UnboundPort{}, Stale: r.table.stale(), DataPlane: r.plane.fast.health()}
 	select {
 	case <-r.plane.started:
 		h.OK = true

@@ -1,13 +1,14 @@
 package router
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"maps"
-	"net"
+	"os"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -19,30 +20,46 @@ const (
 	reportAfter = 2
 	// idle is how long the plane sleeps while nothing has to be tried again.
 	idle = time.Hour
+	// acceptsAtOnce is how many connections are taken before others have a turn.
+	acceptsAtOnce = 16
+	// acceptPause is how long nothing is accepted after that has failed.
+	acceptPause = 100 * time.Millisecond
 )
 
-// port is the public port of an instance, open or not yet.
+// portKey names one of the public ports of an instance.
+type portKey struct {
+	instance string
+	reads    bool
+}
+
+// port is a public port of an instance, open or not yet.
 type port struct {
-	number   int
-	route    *route
-	listener *net.TCPListener
+	key    portKey
+	number int
+	route  *route
+	// reading is not nil if it is the read-only port.
+	reading *reading
+	// listener is nil while the port is not open.
+	listener *listener
 
 	failures int
 	next     time.Time
 }
 
+// close closes the port. When it returns, no other connection will come.
 func (h *port) close() {
 	if h.listener != nil {
-		h.listener.Close()
+		h.listener.loop.call(h.listener.close)
+		h.listener = nil
 	}
 }
 
 // openPorts opens the ports that are due and returns when the next one is.
-func (p *plane) openPorts(ctx context.Context) time.Duration {
+func (p *plane) openPorts() time.Duration {
 	wait := idle
 	for _, held := range p.shut {
 		if time.Until(held.next) <= 0 {
-			p.open(ctx, held)
+			p.open(held)
 		}
 		if held.listener == nil {
 			wait = min(wait, time.Until(held.next))
@@ -53,27 +70,20 @@ func (p *plane) openPorts(ctx context.Context) time.Duration {
 
 // open tries to open one port. One that can not be had does not stop the
 // others.
-func (p *plane) open(ctx context.Context, held *port) {
-	l, err := p.sockets.listen(ctx, p.host(), held.number)
+func (p *plane) open(held *port) {
+	fd, err := p.sockets.listen(p.cfg.Listen, held.number)
 	if err != nil {
 		held.failures++
 		held.next = time.Now().Add(backoff(held.failures, openFirst, openLast))
 		p.complain(held, err)
 		return
 	}
-	held.listener = l
-	delete(p.shut, held.route.instance)
+	held.listener = &listener{plane: p, loop: p.loops[held.number%len(p.loops)], port: held, fd: fd}
+	held.listener.loop.post(held.listener.begin)
+	delete(p.shut, held.key)
 	p.failures.remove(held.number)
 	p.log.Info("port open", "instance", held.route.instance, "port", held.number)
-	p.conns.Go(func() { p.accept(ctx, held.route, l) })
-}
-
-// host is the address to listen on; empty means all.
-func (p *plane) host() string {
-	if !p.cfg.Listen.IsValid() || p.cfg.Listen.IsUnspecified() && p.cfg.Listen.Is6() {
-		return ""
-	}
-	return p.cfg.Listen.String()
+	p.attach(held)
 }
 
 func (p *plane) complain(held *port, err error) {
@@ -84,31 +94,75 @@ func (p *plane) complain(held *port, err error) {
 		return
 	}
 	reason := err
-	if op, ok := errors.AsType[*net.OpError](err); ok {
-		reason = op.Err
+	if call, ok := errors.AsType[*os.SyscallError](err); ok {
+		reason = call.Err
 	}
 	p.failures.set(held.number, fmt.Sprintf("listening on port %d: %v", held.number, reason))
 }
 
-// accept takes connections until the listener is closed.
-func (p *plane) accept(ctx context.Context, r *route, l *net.TCPListener) {
-	for failures := 0; ; {
-		conn, err := l.AcceptTCP()
-		if err == nil {
-			failures = 0
-			p.conns.Go(func() { p.serve(ctx, r, conn) })
-			continue
-		}
-		if errors.Is(err, net.ErrClosed) || ctx.Err() != nil {
-			return
-		}
-		failures++
-		p.metrics.acceptErrors.Inc()
-		r.log.Warn("accepting, will retry", "err", err)
-		if sleep(ctx, backoff(failures, 5*time.Millisecond, time.Second)) != nil {
-			return
+// listener accepts what comes to a public port. It belongs to its loop.
+type listener struct {
+	plane *plane
+	loop  *loop
+	port  *port
+	fd    int
+}
+
+func (l *listener) begin() {
+	if err := l.loop.watch(l.fd, unix.EPOLLIN, l); err != nil {
+		l.port.route.logger().Error("watching a port", "err", err)
+	}
+}
+
+// close takes in whoever has come and closes the port for good. Who is left in
+// its queue would be reset.
+func (l *listener) close() {
+	if err := l.accept(backlog); err != nil {
+		l.port.route.logger().Warn("accepting the last", "err", err)
+	}
+	l.loop.forget(l.fd)
+	unix.Close(l.fd)
+	l.fd = -1
+}
+
+// ready accepts.
+func (l *listener) ready(uint32) {
+	if err := l.accept(acceptsAtOnce); err != nil {
+		l.pause(err)
+	}
+}
+
+// accept takes in at most so many of those that have come.
+func (l *listener) accept(most int) error {
+	for range most {
+		fd, err := acceptNow(l.fd)
+		switch err {
+		case nil:
+			l.plane.arrive(l.loop, l.port, fd)
+		case unix.EAGAIN:
+			return nil
+		case unix.EINTR, unix.ECONNABORTED:
+		default:
+			return err
 		}
 	}
+	return nil
+}
+
+// pause stops accepting for a while: what is wrong, such as too many open files,
+// is not mended by trying at once.
+func (l *listener) pause(err error) {
+	l.plane.metrics.acceptErrors.Inc()
+	l.port.route.logger().Warn("accepting, will retry", "err", err)
+	l.loop.forget(l.fd)
+	_ = unix.EpollCtl(l.loop.epoll, unix.EPOLL_CTL_DEL, l.fd, nil)
+	time.AfterFunc(acceptPause, func() {
+		l.loop.post(func() {
+			if l.fd >= 0 {
+				l.begin()
+			}
+		})
+	})
 }
 
 // failures are the ports that can not be opened, with the reason. The plane

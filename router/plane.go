@@ -2,15 +2,15 @@ package router
 
 import (
 	"context"
-	"errors"
 	"log/slog"
-	"net"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // plane makes courses true in user space. One goroutine changes routes and
-// listeners; each connection has its own.
+// listeners; event loops accept clients, join them with leaders and move bytes.
 type plane struct {
 	cfg      Config
 	log      *slog.Logger
@@ -19,54 +19,93 @@ type plane struct {
 	failures failures
 	sockets  sockets
 	prober   *prober
-	holder   *holder
-	// started is closed when the first courses have been followed.
-	started chan struct{}
+	limits   *limits
+	fast     *fastPath
+	// given is the kernel, once it leads, and lanes what steer has made of it.
+	given chan *lanes
+	lanes *lanes
+	// started is closed when the first courses have been followed, leaving when no
+	// other client shall be let in.
+	started, leaving chan struct{}
 
-	// routes, ports and shut belong to run, and all are by instance. shut are
-	// those of the ports that are not open yet.
-	routes map[string]*route
-	ports  map[string]*port
-	shut   map[string]*port
-	// conns counts the goroutines of listeners and connections.
+	// ctx lasts as long as run, and so does every wait. loops are made by run.
+	ctx   context.Context
+	loops loops
+	// routes, readings, ports and shut belong to run, the first two by instance.
+	// shut are those of the ports that are not open yet.
+	routes   map[string]*route
+	readings map[string]*reading
+	ports    map[portKey]*port
+	shut     map[portKey]*port
+	// conns counts the goroutines of connections that wait or are refused.
 	conns sync.WaitGroup
 }
 
 func newPlane(cfg Config, m *metrics, log *slog.Logger) *plane {
-	s := newSockets(cfg)
-	d := s.dialer(cfg.DialTimeout)
-	prober := newProber(d, m, log)
-	return &plane{
-		cfg: cfg, log: log, metrics: m, sockets: s, prober: prober,
+	p := &plane{
+		cfg: cfg, log: log, metrics: m, sockets: newSockets(cfg),
+		prober:  newProber(cfg.DialTimeout, m, log),
+		limits:  newLimits(cfg),
 		orders:  newOrders(),
-		holder:  &holder{dialer: d, prober: prober, metrics: m, hold: cfg.Hold},
-		started: make(chan struct{}),
-		routes:  map[string]*route{},
-		ports:   map[string]*port{},
-		shut:    map[string]*port{},
+		started: make(chan struct{}), leaving: make(chan struct{}),
+		routes: map[string]*route{}, readings: map[string]*reading{},
+		ports: map[portKey]*port{}, shut: map[portKey]*port{},
+		given: make(chan *lanes),
 	}
+	p.fast = newFastPath(cfg, p)
+	return p
 }
 
 // run follows the orders until ctx ends. Then it closes everything and waits
 // until every connection has ended.
 func (p *plane) run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer p.prober.close()
-	defer p.conns.Wait()
-	defer p.closeAll()
-	defer cancel()
-	retry := time.NewTimer(time.Hour)
+	var err error
+	if p.loops, err = newLoops(p.cfg.Loops); err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	p.ctx = ctx
+	for _, l := range p.loops {
+		g.Go(l.run)
+	}
+	g.Go(func() error {
+		p.endSilent(ctx)
+		return nil
+	})
+	g.Go(func() error {
+		defer p.close()
+		p.steer(ctx)
+		return nil
+	})
+	err = g.Wait()
+	p.conns.Wait()
+	p.prober.close()
+	return err
+}
+
+// steer follows the orders until ctx ends.
+func (p *plane) steer(ctx context.Context) {
+	retry := time.NewTimer(idle)
 	defer retry.Stop()
+	leaving := p.leaving
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-p.orders.news:
-			p.follow(ctx, p.orders.take())
+			p.follow(p.orders.take())
+		case p.lanes = <-p.given:
+			p.attachAll()
+			continue
+		case <-leaving:
+			leaving = nil
+			p.closePorts()
 		case <-retry.C:
 		}
-		retry.Reset(p.openPorts(ctx))
-		p.start()
+		if leaving != nil {
+			retry.Reset(p.openPorts())
+			p.start()
+		}
 	}
 }
 
@@ -76,38 +115,103 @@ func (p *plane) start() {
 	case <-p.started:
 	default:
 		close(p.started)
+		if p.lanes != nil {
+			p.lanes.kernel.Settle()
+		}
+	}
+}
+
+// take hands the kernel to run.
+func (p *plane) take(ctx context.Context, l *lanes) {
+	select {
+	case p.given <- l:
+	case <-ctx.Done():
+	}
+}
+
+// attachAll has the kernel lead every port that is open.
+func (p *plane) attachAll() {
+	for _, held := range p.ports {
+		if held.listener != nil {
+			p.attach(held)
+		}
+	}
+	select {
+	case <-p.started:
+		p.lanes.kernel.Settle()
+	default:
+	}
+}
+
+// attach has the kernel lead an open port. One that could not be opened is
+// somebody else's.
+func (p *plane) attach(held *port) {
+	if p.lanes != nil && held.reading == nil {
+		p.fast.join(uint16(held.number), held.route)
+		held.route.attach(lane{lanes: p.lanes, port: uint16(held.number)})
 	}
 }
 
 // follow takes in what changed: leaders first, because sessions to be cut can
 // not wait; then the ports that are given up, so that others may have them.
-func (p *plane) follow(ctx context.Context, courses map[string]course) {
+func (p *plane) follow(courses map[string]course) {
 	for id, c := range courses {
 		if c.port != 0 {
-			p.route(ctx, id).steer(c.leader)
+			r := p.route(id)
+			r.steer(c.leader)
+			r.limit.Store(int64(c.limit))
 		}
+		p.followReads(c)
 	}
 	for id, c := range courses {
-		if held := p.ports[id]; held != nil && held.number != c.port {
-			p.giveUp(held)
-		}
+		p.giveUpUnless(portKey{id, false}, c.port)
+		p.giveUpUnless(portKey{id, true}, c.reads.port)
 		if c.port == 0 {
 			p.forget(id)
 		}
 	}
 	for id, c := range courses {
-		if c.port != 0 && p.ports[id] == nil {
-			held := &port{number: c.port, route: p.routes[id]}
-			p.ports[id], p.shut[id] = held, held
-		}
+		p.want(&port{key: portKey{id, false}, number: c.port, route: p.routes[id]})
+		p.want(&port{key: portKey{id, true}, number: c.reads.port, route: p.routes[id], reading: p.readings[id]})
+	}
+}
+
+// followReads takes in what changed of an instance's replicas.
+func (p *plane) followReads(c course) {
+	d := p.readings[c.instance]
+	if d == nil && c.reads.port != 0 {
+		d = newReading(p, p.routes[c.instance])
+		p.readings[c.instance] = d
+	}
+	if d == nil {
+		return
+	}
+	d.steer(c)
+	if c.reads.port == 0 {
+		d.close()
+		delete(p.readings, c.instance)
+	}
+}
+
+// want has a port opened, unless it is there or has no number.
+func (p *plane) want(wanted *port) {
+	if wanted.number != 0 && p.ports[wanted.key] == nil {
+		p.ports[wanted.key], p.shut[wanted.key] = wanted, wanted
+	}
+}
+
+// giveUpUnless closes a port that has not the right number any more.
+func (p *plane) giveUpUnless(key portKey, number int) {
+	if held := p.ports[key]; held != nil && held.number != number {
+		p.giveUp(held)
 	}
 }
 
 // route returns the route of an instance and makes it if need be.
-func (p *plane) route(ctx context.Context, instance string) *route {
+func (p *plane) route(instance string) *route {
 	r := p.routes[instance]
 	if r == nil {
-		r = newRoute(ctx, instance, p.metrics, p.log)
+		r = newRoute(p.ctx, instance, p.metrics, p.log)
 		p.routes[instance] = r
 	}
 	return r
@@ -123,46 +227,32 @@ func (p *plane) forget(instance string) {
 
 func (p *plane) giveUp(held *port) {
 	held.close()
-	delete(p.ports, held.route.instance)
-	delete(p.shut, held.route.instance)
+	delete(p.ports, held.key)
+	delete(p.shut, held.key)
+	if held.reading == nil {
+		held.route.detach()
+		p.fast.leave(uint16(held.number))
+	}
 	p.failures.remove(held.number)
 	p.log.Info("port closed", "instance", held.route.instance, "port", held.number)
 }
 
-func (p *plane) closeAll() {
+func (p *plane) closePorts() {
 	for _, held := range p.ports {
 		held.close()
+	}
+}
+
+// close closes every port, cuts every session and stops the loops.
+func (p *plane) close() {
+	p.closePorts()
+	for _, d := range p.readings {
+		d.close()
 	}
 	for _, r := range p.routes {
 		r.close()
 	}
-}
-
-// serve is the life of one connection. It owns client.
-func (p *plane) serve(ctx context.Context, r *route, client *net.TCPConn) {
-	s, err := p.holder.connect(ctx, r, client)
-	if err != nil {
-		p.turnAway(ctx, r, client, err)
-		return
-	}
-	s.run()
-}
-
-// turnAway ends a connection that found no leader.
-func (p *plane) turnAway(ctx context.Context, r *route, client *net.TCPConn, err error) {
-	if !errors.Is(err, errHoldOver) {
-		if errors.Is(err, errClientLeft) {
-			p.metrics.abandoned.Inc()
-		}
-		reset(client)
-		return
-	}
-	reason := "not_ready"
-	if r.current().leader.nobody() {
-		reason = "no_leader"
-	}
-	p.metrics.refusals.WithLabelValues(reason).Inc()
-	if err := refuse(ctx, client, r.instance); err != nil {
-		r.log.Debug("refusing a connection", "err", err)
+	for _, l := range p.loops {
+		l.stop()
 	}
 }

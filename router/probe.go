@@ -26,18 +26,18 @@ const (
 // before it is promoted, and answers writes with 25006 until then.
 type prober struct {
 	http    *http.Client
-	dialer  *dialer
+	dialer  *net.Dialer
 	metrics *metrics
 	log     *slog.Logger
 }
 
-func newProber(d *dialer, m *metrics, log *slog.Logger) *prober {
+func newProber(dialTimeout time.Duration, m *metrics, log *slog.Logger) *prober {
 	transport := &http.Transport{
 		DialContext:         (&net.Dialer{Timeout: probeTimeout}).DialContext,
 		MaxIdleConnsPerHost: 1,
 		IdleConnTimeout:     2 * time.Second,
 	}
-	return &prober{http: &http.Client{Transport: transport, Timeout: probeTimeout}, dialer: d, metrics: m, log: log}
+	return &prober{http: &http.Client{Transport: transport, Timeout: probeTimeout}, dialer: &net.Dialer{Timeout: dialTimeout}, metrics: m, log: log}
 }
 
 // close ends the connections that are kept.
@@ -76,7 +76,7 @@ func (p *prober) await(ctx context.Context, r *route, g *reign) error {
 
 // probe asks until the leader takes writes, for whoever waits for that.
 func (p *prober) probe(ctx context.Context, g *reign, s *probing) error {
-	ctx, cancel := joined(ctx, g.ctx)
+	ctx, cancel := joinedContext(ctx, g.ctx)
 	defer cancel()
 	if s.reign != g {
 		*s = probing{reign: g, began: time.Now(), asked: s.asked}
@@ -86,12 +86,25 @@ func (p *prober) probe(ctx context.Context, g *reign, s *probing) error {
 			return err
 		}
 		s.asked = time.Now()
-		if p.takesWrites(ctx, g.leader, s) {
+		if p.takesWrites(ctx, g.leader, s) && p.locate(ctx, g) {
 			p.metrics.probeSeconds.Observe(time.Since(s.began).Seconds())
 			close(g.ready)
 		}
 	}
 	return nil
+}
+
+// locate finds the address of the reign's leader.
+func (p *prober) locate(ctx context.Context, g *reign) bool {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	target, err := resolve(ctx, g.leader.addr)
+	if err != nil {
+		p.log.Warn("leader's address can not be resolved, will retry", "addr", g.leader.addr, "err", err)
+		return false
+	}
+	g.target = target
+	return true
 }
 
 // takesWrites asks the leader once. Anything but Patroni's yes or no is silence;
@@ -108,7 +121,8 @@ func (p *prober) takesWrites(ctx context.Context, l leader, s *probing) bool {
 	if s.silent.IsZero() {
 		s.silent = s.asked
 	}
-	if time.Since(s.silent) < probeSilence || !p.accepts(ctx, l) {
+	// Of a leader from disk nobody has seen the key.
+	if l.term == 0 || time.Since(s.silent) < probeSilence || !p.accepts(ctx, l) {
 		return false
 	}
 	p.metrics.fallbacks.Inc()
@@ -126,7 +140,7 @@ func (p *prober) ask(ctx context.Context, l leader) (bool, error) {
 
 // accepts reports whether the leader's PostgreSQL takes connections.
 func (p *prober) accepts(ctx context.Context, l leader) bool {
-	conn, err := p.dialer.dial(ctx, l.addr)
+	conn, err := p.dialer.DialContext(ctx, "tcp", l.addr)
 	if err != nil {
 		return false
 	}
@@ -134,8 +148,8 @@ func (p *prober) accepts(ctx context.Context, l leader) bool {
 	return true
 }
 
-// joined returns a context that ends with either of two.
-func joined(a, b context.Context) (context.Context, context.CancelFunc) {
+// joinedContext returns a context that ends with either of two.
+func joinedContext(a, b context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(a)
 	stop := context.AfterFunc(b, func() { cancel(context.Cause(b)) })
 	return ctx, func() { stop(); cancel(nil) }

@@ -1,9 +1,7 @@
 package router
 
 import (
-	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -16,53 +14,97 @@ import (
 const (
 	// refuseTimeout bounds the whole refusal.
 	refuseTimeout = 5 * time.Second
-	// farewell is how long a refused client has to hang up by itself.
-	farewell = time.Second
-	// maxStartup is PostgreSQL's own limit of a startup packet.
-	maxStartup = 10000
+	// lastWords is how long a refused client has to hang up by itself.
+	lastWords = time.Second
 )
 
-// What may stand where a startup packet has its protocol version.
+// PostgreSQL's codes for what may be wrong.
 const (
-	codeCancel = 80877102
-	codeSSL    = 80877103
-	codeGSSENC = 80877104
+	codeNoLeader = "57P03" // cannot_connect_now
+	codeTooMany  = "53300" // too_many_connections
 )
 
-// Errors of startup packets.
-var (
-	errNotPostgres = errors.New("not a PostgreSQL startup packet")
-	errCancel      = errors.New("a request to cancel, which has no answer")
-)
+// refusal is why a client is not served.
+type refusal struct {
+	// reason is the metric's word, code PostgreSQL's.
+	reason, code string
+	// format is filled with the names of database and instance.
+	format string
+	// cancels is whether requests to cancel are passed on nevertheless.
+	cancels bool
+}
 
-// refuse tells a client in PostgreSQL's words that its instance has no leader,
-// and closes its connection.
-func refuse(ctx context.Context, client *net.TCPConn, instance string) error {
+// refuse tells a client in PostgreSQL's words why it is not served, and closes
+// its connection.
+func (p *plane) refuse(s *session, why refusal) {
+	p.metrics.refusals.WithLabelValues(why.reason).Inc()
+	if !below(&p.limits.refusing, refusalsAtOnce) {
+		resetFD(s.client.fd)
+		return
+	}
+	defer p.limits.refusing.Add(-1)
+	client, err := tcpConn(s.client.fd)
+	if err == nil {
+		err = p.explain(client, s.home, why)
+	}
+	if err != nil {
+		s.home.logger().Debug("refusing a connection", "err", err)
+	}
+}
+
+func (p *plane) explain(client *net.TCPConn, r *route, why refusal) error {
 	defer client.Close()
 	if err := client.SetDeadline(time.Now().Add(refuseTimeout)); err != nil {
 		return err
 	}
-	stop := context.AfterFunc(ctx, func() { reset(client) })
+	stop := context.AfterFunc(p.ctx, func() { reset(client) })
 	defer stop()
 	startup, err := readStartup(client)
+	if errors.Is(err, errCancel) && why.cancels {
+		return p.passCancel(r, startup.cancel)
+	}
 	if err != nil {
 		return fmt.Errorf("reading the startup packet: %w", err)
 	}
-	if _, err := client.Write(refusal(startup.database, instance)); err != nil {
+	if _, err := client.Write(why.encode(startup.database, r.instance)); err != nil {
 		return err
 	}
 	return partFrom(client)
 }
 
-// refusal is the error that a client gets.
-func refusal(database, instance string) []byte {
+// encode returns the error that a client gets.
+func (why refusal) encode(database, instance string) []byte {
 	answer := pgproto3.ErrorResponse{
-		Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: "57P03",
-		Message: fmt.Sprintf("database %q of instance %s has no leader at the moment; try again", database, instance),
+		Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: why.code,
+		Message: fmt.Sprintf(why.format, database, instance),
 	}
 	// It has no fields that could fail to be encoded.
 	encoded, _ := answer.Encode(nil)
 	return encoded
+}
+
+// passCancel takes a request to cancel to the leader: one who has too many
+// sessions must be able to end what they do.
+func (p *plane) passCancel(r *route, packet []byte) error {
+	g := r.current()
+	if !g.isReady() {
+		return errReignOver
+	}
+	dialer := net.Dialer{Timeout: p.cfg.DialTimeout}
+	server, err := dialer.DialContext(g.ctx, "tcp", g.target.String())
+	if err != nil {
+		return err
+	}
+	defer server.Close()
+	if err := server.SetDeadline(time.Now().Add(refuseTimeout)); err != nil {
+		return err
+	}
+	if _, err := server.Write(packet); err != nil {
+		return err
+	}
+	// The server answers with the end of the connection, once it has looked.
+	_, err = io.Copy(io.Discard, server)
+	return err
 }
 
 // partFrom waits until the client has hung up: closing while something unread
@@ -71,76 +113,16 @@ func partFrom(client *net.TCPConn) error {
 	if err := client.CloseWrite(); err != nil {
 		return err
 	}
-	if err := client.SetReadDeadline(time.Now().Add(farewell)); err != nil {
+	if err := client.SetReadDeadline(time.Now().Add(lastWords)); err != nil {
 		return err
 	}
 	_, err := io.Copy(io.Discard, io.LimitReader(client, maxStartup))
 	return err
 }
 
-// startup is what a client says first of whom and what it wants.
-type startup struct {
-	user, database string
-}
-
-// readStartup reads what a client sends before it is let in. Requests for
-// encryption are declined with 'N', as a server without it does; the client
-// then goes on in plain text or hangs up.
-func readStartup(client io.ReadWriter) (startup, error) {
-	for range 3 {
-		code, body, err := readPacket(client)
-		if err != nil {
-			return startup{}, err
-		}
-		switch {
-		case code == codeSSL, code == codeGSSENC:
-			if _, err := client.Write([]byte{'N'}); err != nil {
-				return startup{}, err
-			}
-		case code == codeCancel:
-			return startup{}, errCancel
-		case code>>16 == 3:
-			return parseStartup(body), nil
-		default:
-			return startup{}, fmt.Errorf("%w: protocol version %d.%d", errNotPostgres, code>>16, code&0xffff)
-		}
-	}
-	return startup{}, fmt.Errorf("%w: too many requests for encryption", errNotPostgres)
-}
-
-// readPacket reads one packet of the kind that has no type: its length, a
-// version or code, and a body.
-func readPacket(r io.Reader) (code uint32, body []byte, err error) {
-	var head [8]byte
-	if _, err := io.ReadFull(r, head[:]); err != nil {
-		return 0, nil, err
-	}
-	length := binary.BigEndian.Uint32(head[:])
-	if length < 8 || length > maxStartup {
-		return 0, nil, fmt.Errorf("%w: length %d", errNotPostgres, length)
-	}
-	body = make([]byte, length-8)
-	_, err = io.ReadFull(r, body)
-	return binary.BigEndian.Uint32(head[4:]), body, err
-}
-
-// parseStartup reads the parameters: names and values that each end in a zero
-// byte. The database is by default the user's namesake.
-func parseStartup(body []byte) startup {
-	var s startup
-	for len(body) > 0 && body[0] != 0 {
-		var name, value []byte
-		name, body, _ = bytes.Cut(body, []byte{0})
-		value, body, _ = bytes.Cut(body, []byte{0})
-		switch string(name) {
-		case "user":
-			s.user = string(value)
-		case "database":
-			s.database = string(value)
-		}
-	}
-	if s.database == "" {
-		s.database = s.user
-	}
-	return s
+// reset ends a connection with RST.
+func reset(conn *net.TCPConn) {
+	// Both fail only on a connection that has ended already.
+	_ = conn.SetLinger(0)
+	_ = conn.Close()
 }

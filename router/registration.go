@@ -1,6 +1,7 @@
 package router
 
 import (
+	"context"
 	"log/slog"
 	"strconv"
 
@@ -9,8 +10,9 @@ import (
 	"github.com/pgpatron/pgpatron/state"
 )
 
-// registration is what a router tells etcd of itself, all of it under its
-// session: that it runs, and which ports it can not open.
+// registration is the reactor that tells etcd of this router, all of it under its
+// session: that it runs, and which ports it can not open. It has an engine of its
+// own: steering waits for no commit.
 type registration struct {
 	name     string
 	key      string
@@ -44,17 +46,17 @@ func newRegistration(schema *state.Schema, cfg Config, f *failures, log *slog.Lo
 	}
 }
 
-// groups returns what makes etcd say the truth of this router.
-func (r *registration) groups(t state.Tick) []state.Group {
+// Tick returns what makes etcd say the truth of this router.
+func (r *registration) Tick(_ context.Context, t state.Tick) ([]state.Group, error) {
 	r.note()
 	if t.Lease == clientv3.NoLease {
-		return nil
+		return nil, nil
 	}
 	groups := r.report(t.Lease)
 	if r.lost(t.Lease) {
 		groups = append(groups, r.register())
 	}
-	return groups
+	return groups, nil
 }
 
 // note takes in what changed of our own keys.

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"sync"
+	"sync/atomic"
 )
 
 // errReignOver says that somebody else leads now, or nobody, or that the leader
@@ -21,8 +23,9 @@ type reign struct {
 	// ctx lasts as long as the reign.
 	ctx context.Context
 	end context.CancelCauseFunc
-	// ready is closed once the leader is known to take writes.
-	ready chan struct{}
+	// ready is closed once the leader is known to take writes, at target.
+	ready  chan struct{}
+	target netip.AddrPort
 }
 
 func newReign(ctx context.Context, l leader) *reign {
@@ -46,6 +49,11 @@ type route struct {
 	instance string
 	log      *slog.Logger
 	metrics  *routeMetrics
+	// quiet is whether changes of leader are nothing to tell of.
+	quiet bool
+	// limit is how many sessions the instance may have, 0 if it has no limit of
+	// its own. clients are those that count, held those of them that wait.
+	limit, clients, held atomic.Int64
 	// ctx bounds every reign: it lasts as long as the plane runs.
 	ctx context.Context
 	// probing holds the one token that allows to probe, with what the last holder
@@ -53,19 +61,20 @@ type route struct {
 	probing chan probing
 
 	// mu guards what follows. No session of another leader than the reign's is
-	// ever in sessions.
+	// ever in sessions, whether it is joined or has only called it.
 	mu       sync.Mutex
 	reign    *reign
 	sessions map[*session]struct{}
 	closed   bool
 	// last is the newest leader that was not nobody.
 	last leader
+	lane lane
 }
 
 func newRoute(ctx context.Context, instance string, m *metrics, log *slog.Logger) *route {
 	r := &route{
 		instance: instance,
-		log:      log.With("instance", instance),
+		log:      log,
 		metrics:  m.route(instance),
 		ctx:      ctx,
 		probing:  make(chan probing, 1),
@@ -75,6 +84,10 @@ func newRoute(ctx context.Context, instance string, m *metrics, log *slog.Logger
 	r.probing <- probing{}
 	return r
 }
+
+// logger returns a logger that names the instance. It is made when something is
+// said: most routes never do.
+func (r *route) logger() *slog.Logger { return r.log.With("instance", r.instance) }
 
 // current returns the present reign.
 func (r *route) current() *reign {
@@ -100,16 +113,21 @@ func (r *route) steer(l leader) {
 		return
 	}
 	r.reign = newReign(r.ctx, l)
-	var cut []*session
+	var cut map[*loop][]*session
 	if !before.leader.same(l) {
 		cut = r.dismissAll()
+		r.lane.cut()
 	} else if before.isReady() && before.leader.trusts(l) {
+		r.reign.target = before.target
 		close(r.reign.ready)
+	} else {
+		r.lane.hold()
 	}
+	r.pursue(r.reign)
 	r.note(l)
 	r.mu.Unlock()
 	before.end(errReignOver)
-	r.cut(cut)
+	r.cut(cut, l)
 }
 
 // trusts reports whether a leader that is known to take writes still is after
@@ -120,18 +138,39 @@ func (l leader) trusts(now leader) bool {
 
 // note tells log and metrics of a change of leader.
 func (r *route) note(l leader) {
+	if r.quiet {
+		return
+	}
 	switch {
 	case l.nobody():
-		r.log.Info("no leader", "member", r.last.member)
+		r.logger().Info("no leader", "member", r.last.member)
 	case !l.same(r.last):
-		r.metrics.leaderChanges.Inc()
-		r.log.Info("leader changed", "member", l.member, "addr", l.addr, "was", r.last.member)
+		r.metrics.leaderChanges.Add(1)
+		r.logger().Info("leader changed", "member", l.member, "addr", l.addr, "was", r.last.member)
 	default:
-		r.log.Debug("leader confirmed", "member", l.member, "addr", l.addr, "sound", l.sound)
+		r.logger().Debug("leader confirmed", "member", l.member, "addr", l.addr, "sound", l.sound)
 	}
 	if !l.nobody() {
 		r.last = l
 	}
+}
+
+// confirm says that the present leader takes sessions at target.
+func (r *route) confirm(target netip.AddrPort) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.reign.leader.nobody() || r.reign.isReady() {
+		return
+	}
+	r.reign.target = target
+	close(r.reign.ready)
+}
+
+// count returns how many sessions are with the leader or about to be.
+func (r *route) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.sessions)
 }
 
 // doubt says that something is wrong with the leader of reign g: before another
@@ -157,34 +196,47 @@ func (r *route) renew(g *reign) {
 	}
 	r.reign = newReign(r.ctx, g.leader)
 	g.end(errReignOver)
+	r.lane.hold()
+	r.pursue(r.reign)
 }
 
-// admit takes a new session in, unless its leader leads no more.
-func (r *route) admit(s *session) bool {
+// expect takes in a session that is about to call its reign's leader, unless
+// that reign is over.
+func (r *route) expect(s *session) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.closed || !r.reign.leader.same(s.leader) {
+	if r.closed || r.reign != s.reign {
 		return false
 	}
 	r.sessions[s] = struct{}{}
-	r.metrics.opened.Inc()
-	r.metrics.open.Inc()
 	return true
 }
 
-// dismiss forgets a session that has ended.
+// admit takes a session in whose leader has answered, unless it leads no more,
+// or has to be looked at again.
+func (r *route) admit(s *session) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed || !r.reign.leader.same(s.reign.leader) || !r.reign.isReady() {
+		return false
+	}
+	r.metrics.opened.Add(1)
+	r.metrics.open.Add(1)
+	return true
+}
+
+// dismiss forgets a session that has ended, or has no leader any more.
 func (r *route) dismiss(s *session) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.sessions, s)
-	r.metrics.open.Dec()
 }
 
-// dismissAll empties the sessions and returns them. Their own dismiss follows.
-func (r *route) dismissAll() []*session {
-	all := make([]*session, 0, len(r.sessions))
+// dismissAll empties the sessions and returns them, by loop.
+func (r *route) dismissAll() map[*loop][]*session {
+	all := map[*loop][]*session{}
 	for s := range r.sessions {
-		all = append(all, s)
+		all[s.loop] = append(all[s.loop], s)
 	}
 	clear(r.sessions)
 	return all
@@ -196,19 +248,25 @@ func (r *route) close() {
 	r.mu.Lock()
 	r.closed = true
 	cut := r.dismissAll()
+	r.lane.cut()
 	last := r.reign
 	r.mu.Unlock()
 	last.end(errGone)
-	r.cut(cut)
+	r.cut(cut, leader{})
 }
 
-func (r *route) cut(sessions []*session) {
-	if len(sessions) == 0 {
-		return
+// cut has the loops end what is not joined with the leader of now.
+func (r *route) cut(sessions map[*loop][]*session, now leader) {
+	for l, some := range sessions {
+		l.post(func() {
+			n := 0
+			for _, s := range some {
+				if s.depose(now) {
+					n++
+				}
+			}
+			r.metrics.cut.Add(uint64(n))
+			r.logger().Info("sessions cut", "sessions", n)
+		})
 	}
-	for _, s := range sessions {
-		s.reset()
-	}
-	r.metrics.cut.Add(float64(len(sessions)))
-	r.log.Info("sessions cut", "sessions", len(sessions))
 }

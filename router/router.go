@@ -22,27 +22,28 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"syscall"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/pgpatron/pgpatron/patroni"
 	"github.com/pgpatron/pgpatron/state"
 )
 
-// commitTimeout bounds one attempt to write to etcd. It is short because the
-// engine does not steer while it writes.
+// commitTimeout bounds one attempt to write to etcd.
 const commitTimeout = 2 * time.Second
 
 // Router routes the public ports of all instances. Make it with New, then call
 // Run once.
 type Router struct {
-	cfg     Config
-	log     *slog.Logger
-	engine  *state.Engine
-	plane   *plane
-	contact *contact
+	cfg Config
+	log *slog.Logger
+	// observer steers and writes nothing; registrar tells etcd of this router.
+	observer, registrar *state.Engine
+	table               *table
+	plane               *plane
+	contact             *contact
 }
 
 // New returns a router that finds its instances through client. It opens
@@ -53,50 +54,85 @@ func New(cfg Config, client *clientv3.Client) (*Router, error) {
 		return nil, err
 	}
 	r := &Router{cfg: cfg, log: cfg.Log.With("router", routerName(cfg))}
-	m := newMetrics(cfg.Registry)
 	r.contact = newContact(func(ctx context.Context) error { return state.Check(ctx, client) }, cfg.Registry, r.log)
-	r.plane = newPlane(cfg, m, r.log)
+	r.plane = newPlane(cfg, newMetrics(cfg.Registry), r.log)
+	r.table = newTable(cfg.TableFile, r.plane.orders.give, cfg.Registry, r.log)
 	showFailures(cfg.Registry, &r.plane.failures)
-	schema := state.NewSchema()
-	engine, err := state.NewEngine(state.EngineConfig{
-		Client: client, Schema: schema, Reactor: r.steering(schema), Name: "router",
-		SessionTTL: cfg.SessionTTL, CommitTimeout: commitTimeout, Log: r.log, Registerer: cfg.Registry,
-	})
-	if err != nil {
+	if err := r.addEngines(client); err != nil {
 		return nil, err
 	}
-	r.engine = engine
-	r.plane.failures.changed = engine.Wake
+	r.plane.failures.changed = r.registrar.Wake
 	return r, nil
 }
 
-// steering returns the reactor that steers this router's plane.
-func (r *Router) steering(schema *state.Schema) *steering {
-	return &steering{
-		allocations:  state.Register(schema, state.AllocationPattern, state.Integer),
-		leaders:      patroni.Leaders(schema),
-		members:      patroni.Members(schema),
-		registration: newRegistration(schema, r.cfg, &r.plane.failures, r.log),
-		courses:      map[string]course{},
-		give:         r.plane.orders.give,
+func (r *Router) addEngines(client *clientv3.Client) error {
+	schema := state.NewSchema()
+	var err error
+	if r.observer, err = state.NewEngine(state.EngineConfig{
+		Client: client, Schema: schema, Reactor: newSteering(schema, r.table), Observer: true, Name: "steering",
+		Log: r.log, Registerer: r.cfg.Registry,
+	}); err != nil {
+		return err
 	}
+	schema = state.NewSchema()
+	r.registrar, err = state.NewEngine(state.EngineConfig{
+		Client: client, Schema: schema, Reactor: newRegistration(schema, r.cfg, &r.plane.failures, r.log), Name: "router",
+		SessionTTL: r.cfg.SessionTTL, CommitTimeout: commitTimeout, Log: r.log, Registerer: r.cfg.Registry,
+	})
+	return err
 }
 
-// Run routes until ctx ends: then every listener is closed, every session cut,
-// and Run returns nil. Without etcd it goes on with what it knows. It may be
-// called once.
+// Run routes until ctx ends. Then it lets no other client in, leaves those that
+// it has Config.Drain to end by themselves, cuts them, and returns nil. Without
+// etcd it goes on with what it knows. It may be called once.
 func (r *Router) Run(ctx context.Context) error {
-	listener, err := net.Listen("tcp", r.cfg.Metrics)
+	listener, err := listenHTTP(ctx, r.cfg.Metrics)
 	if err != nil {
 		return fmt.Errorf("opening router.metrics: %w", err)
 	}
 	warnOfLocalPorts(r.cfg.Ports, r.log)
+	warnOfFiles(r.cfg, r.log)
+	told := ctx
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return r.engine.Run(ctx) })
+	g.Go(func() error { return r.observer.Run(ctx) })
+	g.Go(func() error { return r.registrar.Run(ctx) })
 	g.Go(func() error { return r.plane.run(ctx) })
+	g.Go(func() error { return r.table.run(ctx) })
+	g.Go(func() error { return r.plane.fast.run(ctx) })
 	g.Go(func() error { return r.contact.run(ctx) })
 	g.Go(func() error { return serveHTTP(ctx, listener, r.Handler()) })
+	g.Go(func() error {
+		defer cancel()
+		return r.plane.drain(told, ctx)
+	})
 	return g.Wait()
+}
+
+// listenHTTP opens the address of /metrics and /healthz, on which the next
+// router may listen before this one has ended: then the next one answers.
+func listenHTTP(ctx context.Context, addr string) (net.Listener, error) {
+	lc := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error { return control(raw, share) }}
+	lc.SetMultipathTCP(false) // its sockets do not share
+	l, err := lc.Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := l.(*net.TCPListener).SyscallConn()
+	if err == nil {
+		err = control(raw, succeed)
+	}
+	if err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+func control(raw syscall.RawConn, do func(fd int) error) (err error) {
+	failed := raw.Control(func(fd uintptr) { err = do(int(fd)) })
+	return errors.Join(failed, err)
 }
 
 // serveHTTP serves until ctx ends.

@@ -2,74 +2,135 @@ package router
 
 import (
 	"errors"
-	"io"
-	"net"
-	"sync"
-	"sync/atomic"
-	"syscall"
+	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sys/unix"
 )
 
-// session is a client joined with the leader of its instance.
+// session is a client and, once it has been joined with one, the server of its
+// instance. It belongs to its loop; before that, to whoever lets it wait.
 type session struct {
-	route          *route
-	leader         leader
-	client, server *net.TCPConn
+	plane *plane
+	loop  *loop
+	// home is the instance's route, where the session counts. route is the one to
+	// its server: home, or that of a replica.
+	home, route *route
+	// reading is the read-only port that the session has come to, nil if it wants
+	// the leader.
+	reading *reading
 
-	// clientEnded is whether the client has ended its side.
-	clientEnded atomic.Bool
-	// suspect makes sure that the leader is doubted once.
-	suspect sync.Once
+	client, server side
+	phase          phase
+	// reign is the one under whose leader the session is, or tries to be.
+	reign *reign
+	// arrived is when the client came; failures counts attempts to join.
+	arrived  time.Time
+	failures int
+	// held is whether the session counts as one that waits.
+	held bool
+	// deadline bounds the attempt to join.
+	deadline *time.Timer
+	// farewell is whether the client has said that it ends the session.
+	farewell bool
 }
 
-// run moves bytes both ways until both sides have ended, or one of them is
-// reset: then the other is, too.
-func (s *session) run() {
-	defer s.route.dismiss(s)
-	var up sync.WaitGroup
-	up.Go(s.toServer)
-	s.toClient()
-	up.Wait()
-	s.client.Close()
-	s.server.Close()
+// phase is how far a session is.
+type phase int8
+
+const (
+	// waiting: there is no server.
+	waiting phase = iota
+	// joining: the server has been called and has not answered.
+	joining
+	// joined: bytes go both ways.
+	joined
+	// over: both sides are closed.
+	over
+)
+
+func newSession(p *plane, r *route, l *loop, client int) *session {
+	s := &session{plane: p, home: r, route: r, loop: l, arrived: time.Now()}
+	s.client = side{session: s, peer: &s.server, fd: client}
+	s.server = side{session: s, peer: &s.client, fd: -1}
+	return s
 }
 
-// reset cuts both sides at once.
-func (s *session) reset() {
-	reset(s.client)
-	reset(s.server)
-}
-
-func (s *session) toServer() {
-	m := mover{from: s.client, to: s.server, moved: s.route.metrics.fromClient}
-	err := m.run()
-	if errors.Is(err, errWriting) {
-		s.doubt()
+// join calls the leader of reign g. What comes of it shows later.
+func (s *session) join(g *reign) {
+	s.reign, s.phase = g, joining
+	if !s.route.expect(s) {
+		s.phase = waiting
+		s.plane.hold(s)
+		return
 	}
-	s.clientEnded.Store(true)
-	s.pass(err, s.server)
-}
-
-func (s *session) toClient() {
-	m := mover{from: s.server, to: s.client, moved: s.route.metrics.fromServer}
-	err := m.run()
-	if !errors.Is(err, errWriting) {
-		s.doubt()
-	}
-	s.pass(err, s.client)
-}
-
-// pass passes the end of one side on to the other: an end as an end, anything
-// else as a reset.
-func (s *session) pass(err error, to *net.TCPConn) {
+	fd, err := s.plane.sockets.call(g.target)
 	if err == nil {
-		err = to.CloseWrite()
+		s.server.fd = fd
+		err = s.loop.watch(fd, sideEvents, &s.server)
 	}
 	if err != nil {
+		s.missed(err)
+		return
+	}
+	s.deadline = time.AfterFunc(s.plane.cfg.DialTimeout, func() {
+		s.loop.post(func() {
+			if s.phase == joining && s.reign == g {
+				s.missed(unix.ETIMEDOUT)
+			}
+		})
+	})
+}
+
+// missed is called when the leader could not be reached: then it is looked at
+// again, and the session waits.
+func (s *session) missed(err error) {
+	s.hangUp()
+	s.failures++
+	s.plane.missed(s, err)
+}
+
+// hangUp ends the attempt to join.
+func (s *session) hangUp() {
+	if s.deadline != nil {
+		s.deadline.Stop()
+	}
+	s.loop.drop(&s.server, true)
+	s.route.dismiss(s)
+	s.phase = waiting
+}
+
+// answered is called when the called server has answered, one way or another.
+func (s *session) answered() {
+	code, err := unix.GetsockoptInt(s.server.fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	if err == nil && code != 0 {
+		err = unix.Errno(code)
+	}
+	if err != nil {
+		s.missed(err)
+		return
+	}
+	s.deadline.Stop()
+	if !s.route.admit(s) {
+		s.hangUp()
+		s.plane.hold(s)
+		return
+	}
+	s.phase = joined
+	s.plane.joined(s)
+	if err := s.loop.watch(s.client.fd, sideEvents, &s.client); err != nil {
 		s.reset()
 	}
+}
+
+// broke is called when a side can not be read: its peer is reset, too.
+func (s *session) broke(from *side, err error) {
+	if from == &s.server {
+		s.doubt()
+	}
+	if !errors.Is(err, unix.ECONNRESET) {
+		s.route.logger().Debug("session broke", "err", err)
+	}
+	s.reset()
 }
 
 // doubt is called when the server ends first. That may be the end of its
@@ -77,90 +138,52 @@ func (s *session) pass(err error, to *net.TCPConn) {
 // leader key in hand all the while. So it is looked at before the next
 // connection goes there, and before this one's client knows.
 func (s *session) doubt() {
-	if s.clientEnded.Load() {
-		return
-	}
-	s.suspect.Do(func() { s.route.doubtLeader(s.leader) })
-}
-
-// errWriting marks an error of the side that is written to.
-var errWriting = errors.New("writing")
-
-// bufferSize is how much is moved at once.
-const bufferSize = 64 << 10
-
-// buffers are shared by all sessions: an idle one holds none.
-var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
-
-// mover moves bytes one way. It reads and writes by itself: io.Copy between two
-// TCP connections would splice them through a pipe, at six file descriptors a
-// session and no faster.
-type mover struct {
-	from, to *net.TCPConn
-	moved    prometheus.Counter
-
-	buffer *[bufferSize]byte
-	n      int
-	err    error
-}
-
-// run returns nil when from has ended in order. A write that can not go on holds
-// up the next read, and so the sender.
-func (m *mover) run() error {
-	raw, err := m.from.SyscallConn()
-	if err != nil {
-		return err
-	}
-	try := m.tryRead
-	for {
-		if err := m.read(raw, try); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-		_, err := m.to.Write(m.buffer[:m.n])
-		m.release()
-		if err != nil {
-			return errors.Join(errWriting, err)
-		}
-		m.moved.Add(float64(m.n))
+	if !s.client.ended && !s.farewell {
+		s.route.doubtLeader(s.reign.leader)
 	}
 }
 
-// read waits until there is something to read and only then takes a buffer, so
-// that idle sessions cost none. It returns with bytes in the buffer, or with an
-// error and no buffer.
-func (m *mover) read(raw syscall.RawConn, try func(uintptr) bool) error {
-	err := raw.Read(try)
-	if err == nil {
-		err = m.err
-	}
-	if err == nil && m.n == 0 {
-		err = io.EOF
-	}
-	if err != nil && m.buffer != nil {
-		m.release()
-	}
-	return err
+// reset cuts both sides at once.
+func (s *session) reset() { s.finish(true) }
+
+// finish closes both sides.
+func (s *session) finish(abruptly bool) {
+	s.loop.drop(&s.client, abruptly)
+	s.loop.drop(&s.server, abruptly)
+	s.phase = over
+	s.route.dismiss(s)
+	s.route.metrics.open.Add(-1)
+	s.plane.left(s)
 }
 
-// tryRead reads what is there; false means that nothing is yet.
-func (m *mover) tryRead(fd uintptr) bool {
-	m.buffer = buffers.Get().(*[bufferSize]byte)
-	for {
-		m.n, m.err = unix.Read(int(fd), m.buffer[:])
-		if m.err != unix.EINTR {
-			break
-		}
-	}
-	if m.err == unix.EAGAIN {
-		m.release()
+// depose is called when another leads, or nobody. It reports whether it cut the
+// session. One that has joined the new leader already stays.
+func (s *session) depose(now leader) bool {
+	if s.phase != joined && s.phase != joining || s.reign.leader.same(now) && !now.nobody() {
 		return false
 	}
+	if s.phase == joining {
+		s.hangUp()
+		s.plane.hold(s)
+		return false
+	}
+	s.reset()
 	return true
 }
 
-func (m *mover) release() {
-	buffers.Put(m.buffer)
-	m.buffer = nil
+// drop closes one side, abruptly or in order.
+func (l *loop) drop(d *side, abruptly bool) {
+	if d.fd < 0 {
+		return
+	}
+	l.forget(d.fd)
+	if abruptly {
+		resetFD(d.fd)
+	} else {
+		unix.Close(d.fd)
+	}
+	if d.blocked != nil {
+		d.blocked.release()
+	}
+	d.fd, d.blocked, d.readable = -1, nil, false
 }

@@ -1,10 +1,12 @@
 package router_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -69,12 +71,17 @@ func (s *site) allocate(id string) int {
 
 func (s *site) lead(id string, n *node) { s.put(state.LeaderKey(id), n.name) }
 
-func (s *site) announce(id string, n *node) {
+func (s *site) announce(id string, n *node) { s.announceAs(id, n, nil) }
+
+// announceAs announces a node that says more of itself.
+func (s *site) announceAs(id string, n *node, more map[string]any) {
 	s.t.Helper()
-	member, err := json.Marshal(map[string]any{
+	said := map[string]any{
 		"conn_url": "postgres://" + n.addr + "/postgres", "api_url": n.rest.URL + "/patroni",
 		"role": "replica", "state": "running",
-	})
+	}
+	maps.Copy(said, more)
+	member, err := json.Marshal(said)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -111,6 +118,10 @@ type node struct {
 	// mode is how Patroni answers.
 	mode  atomic.Int32
 	asked atomic.Int32
+	// wal is where it is in the WAL, or has replayed it to. A stalled replica does
+	// not stream.
+	wal     atomic.Int64
+	stalled atomic.Bool
 }
 
 const (
@@ -148,9 +159,16 @@ func (n *node) serveREST(w http.ResponseWriter, r *http.Request) {
 		return
 	case replica:
 		role = "replica"
-		w.WriteHeader(http.StatusServiceUnavailable)
+		if r.URL.Path == "/primary" {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
 	}
-	fmt.Fprintf(w, `{"role": %q, "state": "running"}`, role)
+	replication := "streaming"
+	if role == "primary" || n.stalled.Load() {
+		replication = ""
+	}
+	fmt.Fprintf(w, `{"role": %q, "state": "running", "replication_state": %q, "xlog": {"location": %d, "replayed_location": %d}}`,
+		role, replication, n.wal.Load(), n.wal.Load())
 }
 
 // running is a router under test.
@@ -192,14 +210,17 @@ func startRouter(t testing.TB, client *clientv3.Client, cfg router.Config) *runn
 			if err != nil {
 				t.Errorf("Run: %v", err)
 			}
-		case <-time.After(5 * time.Second):
+		case <-time.After(cfg.Drain + 5*time.Second):
 			t.Fatal("Run goes on after its context ended")
 		}
 	}
 	t.Cleanup(stop)
 	eventually(t, "the router serves", func() bool { return r.Health().OK })
 	eventually(t, "the router is registered", func() bool {
-		resp, err := client.Get(ctx, state.RouterKey(cfg.IP.String(), pid))
+		if r.Health().Stale {
+			return true // there is no etcd to be registered in
+		}
+		resp, err := client.Get(ctx, state.RouterKey(cfg.IP.String(), cmp.Or(cfg.PID, pid)))
 		return err == nil && len(resp.Kvs) == 1
 	})
 	return &running{Router: r, stop: stop}
@@ -225,7 +246,7 @@ func (r *running) metric(t testing.TB, name string) float64 {
 // eventually polls until cond holds.
 func eventually(t testing.TB, what string, cond func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(45 * time.Second)
 	for !cond() {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited in vain until %s", what)

@@ -2,6 +2,7 @@ package router
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/pgpatron/pgpatron/patroni"
@@ -33,36 +34,76 @@ type course struct {
 	instance string
 	port     int
 	leader   leader
+	// limit is how many sessions the instance may have, 0 if its record does not say.
+	limit int
+	reads reads
+}
+
+// same reports whether two courses are alike.
+func (c course) same(other course) bool {
+	return c.instance == other.instance && c.port == other.port && c.leader == other.leader && c.limit == other.limit &&
+		c.reads.port == other.reads.port && slices.Equal(c.reads.replicas, other.reads.replicas)
+}
+
+// reads is the read-only port of an instance, 0 if there is none, and the
+// replicas that may serve it as far as etcd knows, by name.
+type reads struct {
+	port     int
+	replicas []replica
+}
+
+// replica is a member that follows the leader.
+type replica struct {
+	Member string `json:"member"`
+	Addr   string `json:"addr"`
+	API    string `json:"api"`
 }
 
 // steering is the reactor: it keeps the courses right and gives on those that
 // changed. A Tick costs what changed, not what there is.
 type steering struct {
-	allocations  *state.Table[int]
-	leaders      *state.Table[string]
-	members      *state.Table[patroni.Member]
-	registration *registration
-	courses      map[string]course
-	// give takes changed courses and must not block.
-	give func([]course)
+	allocations *state.Table[int]
+	leaders     *state.Table[string]
+	members     *state.Table[patroni.Member]
+	replicas    *replicas
+	courses     map[string]course
+	// table takes changed courses and has those that another router left.
+	table *table
 	// begun is whether the first courses, perhaps none, have been given.
 	begun bool
 }
 
-// Tick computes the courses of the instances of which anything changed, and
-// what this router has to tell etcd.
-func (s *steering) Tick(_ context.Context, t state.Tick) ([]state.Group, error) {
+func newSteering(schema *state.Schema, t *table) *steering {
+	return &steering{
+		allocations: state.Register(schema, state.AllocationPattern, state.Integer),
+		leaders:     patroni.Leaders(schema),
+		members:     patroni.Members(schema),
+		replicas:    newReplicas(schema),
+		courses:     map[string]course{},
+		table:       t,
+	}
+}
+
+// Tick computes the courses of the instances of which anything changed.
+func (s *steering) Tick(context.Context, state.Tick) ([]state.Group, error) {
+	ids := s.touched()
+	if !s.begun {
+		s.courses = s.table.begin()
+		for id := range s.courses {
+			ids[id] = struct{}{}
+		}
+	}
 	var changed []course
-	for id := range s.touched() {
+	for id := range ids {
 		if c, ok := s.look(id); ok {
 			changed = append(changed, c)
 		}
 	}
 	if len(changed) > 0 || !s.begun {
 		s.begun = true
-		s.give(changed)
+		s.table.give(changed)
 	}
-	return s.registration.groups(t), nil
+	return nil, nil
 }
 
 // touched returns the instances whose course may have changed.
@@ -77,6 +118,7 @@ func (s *steering) touched() map[string]struct{} {
 	for params := range s.members.Changed() {
 		ids[params[0]] = struct{}{}
 	}
+	s.replicas.touched(ids)
 	return ids
 }
 
@@ -86,8 +128,9 @@ func (s *steering) look(id string) (course, bool) {
 	now := course{instance: id}
 	if a, ok := s.allocations.Get(id); ok && a.Value > 0 && a.Value <= 65535 {
 		now.port, now.leader = a.Value, s.leader(id, before.leader)
+		now.limit, now.reads = s.replicas.look(id, now.leader.member, s.members)
 	}
-	if now == before || now.port == 0 && before.port == 0 {
+	if now.same(before) || now.port == 0 && before.port == 0 {
 		return now, false
 	}
 	if now.port == 0 {

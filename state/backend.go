@@ -13,6 +13,10 @@ type Backend struct {
 	Address string `json:"address"`
 	// Zone names what the backend may fail together with. Empty: nothing is known.
 	Zone string `json:"zone,omitempty"`
+	// Region names what the zone is part of. Empty: nothing is known.
+	Region string `json:"region,omitempty"`
+	// URL is where the backend's registry is asked.
+	URL string `json:"url,omitempty"`
 	// PID is the registrar's process.
 	PID int `json:"pid"`
 	// DockerVersion is the version of the host's Docker Engine; empty while the

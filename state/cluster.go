@@ -32,6 +32,9 @@ type Cluster struct {
 	NodeSpec
 	// ReadOnlyPort is the public port of the replicas, 0 if there is none.
 	ReadOnlyPort int `json:"readonly_port,omitempty"`
+	// MaxSessions is how many clients a router serves at once; 0 leaves it to the
+	// router.
+	MaxSessions int `json:"max_sessions,omitempty"`
 	// Extensions are those that the user may use, by name, in order.
 	Extensions []string `json:"extensions,omitempty"`
 	// PostgresMajor is the major version of the cluster's data; 0: not recorded,

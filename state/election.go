@@ -30,6 +30,16 @@ func (el *Election) Holds(t Tick) bool {
 	return ok && t.Lease != clientv3.NoLease && held.Lease == t.Lease
 }
 
+// Changed reports whether the office was taken or fell free since the last Tick.
+func (el *Election) Changed() bool {
+	for params := range el.table.Changed() {
+		if params[0] == el.name {
+			return true
+		}
+	}
+	return false
+}
+
 // Campaign returns the group that takes the office, if it is free. self is
 // written into it for people to read.
 func (el *Election) Campaign(t Tick, self string) []Group {

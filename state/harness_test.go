@@ -188,7 +188,7 @@ func metric(t *testing.T, r *prometheus.Registry, name, label string) float64 {
 // eventually polls, because what it waits for is outside the picture.
 func eventually(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(15 * time.Second)
+	deadline := time.Now().Add(45 * time.Second)
 	for !cond() {
 		if time.Now().After(deadline) {
 			t.Fatalf("still waiting until %s", what)

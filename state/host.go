@@ -36,22 +36,32 @@ type KnownBackend struct {
 // who went silent is in the list, as he was when he was last seen. It reads
 // tables of BackendPattern and HostPattern, where these may be read.
 func Backends(registered *Table[Backend], hosts *Table[Host]) []KnownBackend {
-	known := map[string]KnownBackend{}
-	for h := range hosts.All() {
-		known[h.Params[0]] = KnownBackend{Host: h.Value, Status: BackendUnreachable}
-	}
-	for b := range registered.All() {
-		k := known[b.Params[0]]
-		k.Backend, k.Status = b.Value, BackendDegraded
-		if b.Value.Healthy() {
-			k.Status = BackendHealthy
-		}
-		known[b.Params[0]] = k
-	}
 	var list []KnownBackend
-	for _, k := range known {
+	for b := range registered.All() {
+		k, _ := BackendOf(registered, hosts, b.Params[0])
 		list = append(list, k)
+	}
+	for h := range hosts.All() {
+		if _, there := registered.Get(h.Params[0]); !there {
+			k, _ := BackendOf(registered, hosts, h.Params[0])
+			list = append(list, k)
+		}
 	}
 	slices.SortFunc(list, func(a, b KnownBackend) int { return strings.Compare(a.ID, b.ID) })
 	return list
+}
+
+// BackendOf returns the line of one backend in the list that Backends makes.
+func BackendOf(registered *Table[Backend], hosts *Table[Host], id string) (KnownBackend, bool) {
+	host, known := hosts.Get(id)
+	k := KnownBackend{Host: host.Value, Status: BackendUnreachable}
+	b, there := registered.Get(id)
+	if !there {
+		return k, known
+	}
+	k.Backend, k.Status = b.Value, BackendDegraded
+	if b.Value.Healthy() {
+		k.Status = BackendHealthy
+	}
+	return k, true
 }

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"encoding/base64"
 	"fmt"
 	"net/url"
 	"strconv"
@@ -31,11 +32,20 @@ const (
 	// HostPattern is of the hosts that ever registered.
 	HostPattern = HostPrefix + "{backend}"
 	// CordonPattern is of the switches of whole backends.
-	CordonPattern     = "/state/backends/{backend}"
+	CordonPattern = "/state/backends/{backend}"
+	// DatasourcePattern is of the switches of single nodes.
+	DatasourcePattern = "/state/datasources/{datasource}"
 	NodeStatusPattern = "/registry/instances/{node}"
-	SitePattern       = "/site"
-	ElectionPattern   = "/election/{name}"
-	MarkerPattern     = "/engine/{id}"
+	// The registry's own: services that are not databases. Their instances share
+	// the prefix of NodeStatusPattern.
+	DefinitionPattern  = "/registry/definitions/{id}"
+	DeploymentPattern  = "/registry/deployments/{id}"
+	RegisteredPattern  = "/registry/instances/{id}"
+	InstanceURLPattern = "/registry/by-url/{url}"
+	BuildPattern       = "/registry/builds/{definition}/{backend}"
+	SitePattern        = "/site"
+	ElectionPattern    = "/election/{name}"
+	MarkerPattern      = "/engine/{id}"
 )
 
 // IsReserved reports whether keys that begin with the segment are not for
@@ -162,8 +172,36 @@ func HostKey(backend string) string { return fill(HostPattern, backend) }
 // there.
 func CordonKey(backend string) string { return fill(CordonPattern, backend) }
 
+// DatasourceKey is the switch of one node of an instance: Disabled means no reads
+// there.
+func DatasourceKey(id, node string) string { return fill(DatasourcePattern, id+"."+node) }
+
 // NodeStatusKey tells how far a registrar is with one node: a NodeStatus. Leased.
 func NodeStatusKey(node string) string { return fill(NodeStatusPattern, node) }
+
+// DefinitionKey holds a service's definition.
+func DefinitionKey(id string) string { return fill(DefinitionPattern, id) }
+
+// DeploymentKey holds a deployment and where its instances are placed.
+func DeploymentKey(id string) string { return fill(DeploymentPattern, id) }
+
+// RegisteredKey holds an instance of a service. Leased if a registrar runs it.
+func RegisteredKey(id string) string { return fill(RegisteredPattern, id) }
+
+// InstanceURLKey names the instance that a URL belongs to: uniqueness in one
+// transaction. Leased like the instance.
+func InstanceURLKey(url string) string {
+	return fill(InstanceURLPattern, base64.RawURLEncoding.EncodeToString([]byte(url)))
+}
+
+// InstanceURLPrefix is above all InstanceURLKeys.
+const InstanceURLPrefix = "/registry/by-url/"
+
+// BuildKey holds how the last build of a definition went on a backend.
+func BuildKey(definition, backend string) string { return fill(BuildPattern, definition, backend) }
+
+// BuildPrefix is above the builds of one definition.
+func BuildPrefix(definition string) string { return "/registry/builds/" + Segment(definition) + "/" }
 
 // AnnouncementKey holds the ip:port at which the world reaches an internal
 // port of a container. Leased. It is the published contract by which a

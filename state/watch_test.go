@@ -19,8 +19,14 @@ import (
 // follower runs an engine behind a link that shows the leaders.
 func follower(t *testing.T, client *clientv3.Client) (*state.Engine, *state.Table[string], *prometheus.Registry) {
 	t.Helper()
+	return patientFollower(t, client, 300*time.Millisecond)
+}
+
+// patientFollower is one that takes a silence for one only after so long.
+func patientFollower(t *testing.T, client *clientv3.Client, silence time.Duration) (*state.Engine, *state.Table[string], *prometheus.Registry) {
+	t.Helper()
 	w, r := newWatcher(t), prometheus.NewRegistry()
-	e := run(t, state.EngineConfig{Client: client, Schema: w.schema, Registerer: r, SilenceTimeout: 300 * time.Millisecond})
+	e := run(t, state.EngineConfig{Client: client, Schema: w.schema, Registerer: r, SilenceTimeout: silence})
 	return e, w.leaders, r
 }
 
@@ -61,10 +67,11 @@ func TestSilentWatch(t *testing.T) {
 func TestQuietIsNotSilent(t *testing.T) {
 	t.Parallel()
 	client := fixtures.Etcd(t)
-	e, leaders, r := follower(t, client)
+	// Patient, so that a machine that is slow to answer is not taken for silent.
+	e, leaders, r := patientFollower(t, client, 1500*time.Millisecond)
 	for i := range 40 {
 		put(t, client, "/others", strconv.Itoa(i))
-		time.Sleep(50 * time.Millisecond)
+		time.Sleep(100 * time.Millisecond)
 	}
 	if n := metric(t, r, "resyncs_total", "silent"); n != 0 {
 		t.Errorf("%v resyncs of a watch that was quiet", n)

@@ -4,29 +4,55 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/netip"
+	"path/filepath"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/pgpatron/pgpatron/registrar"
+	"github.com/pgpatron/pgpatron/registrar/deploy"
+	"github.com/pgpatron/pgpatron/registrar/registry"
 	"github.com/pgpatron/pgpatron/state"
 )
 
 // newRegistrars makes a registrar for each of dev's backends, all on one Docker
-// Engine: each sees its own containers alone.
-func (d *dev) newRegistrars(bridge netip.Addr, site string, client *clientv3.Client, metrics prometheus.Registerer) ([]*registrar.Registrar, error) {
+// Engine: each sees its own containers alone. The first one's registry is
+// served.
+func (d *dev) newRegistrars(bridge netip.Addr, site string, client *clientv3.Client, metrics prometheus.Registerer) ([]*registrar.Registrar, http.Handler, error) {
 	d.registrar.Backend, d.registrar.Hostname, d.registrar.Site = bridge, d.broker.Hostname, site
 	d.registrar.DockerHost, d.registrar.Etcd = d.dockerHost, urls(d.etcd.Endpoints()[1:], false)
 	d.registrar.Log, d.registrar.Registerer = d.log.With("process", "registrar"), metrics
 	var registrars []*registrar.Registrar
 	var errs []error
+	var deployers []*deploy.Deployer
 	for i := range d.backends {
-		r, err := registrar.New(backendOf(d.registrar, i, d.backends), client)
-		registrars, errs = append(registrars, r), append(errs, err)
+		cfg := backendOf(d.registrar, i, d.backends)
+		deployer, errDeployer := d.registry.deployer(&cfg, d.registryListen)
+		r, errRegistrar := registrar.New(cfg, client)
+		registrars, deployers = append(registrars, r), append(deployers, deployer)
+		errs = append(errs, errDeployer, errRegistrar)
 	}
-	return registrars, errors.Join(errs...)
+	tokens, err := d.registryTokens()
+	if err := errors.Join(append(errs, err)...); err != nil {
+		return nil, nil, err
+	}
+	return registrars, registryHandler(registrars[0], deployers[0], tokens, d.registrar.Log), nil
+}
+
+// registryTokens returns the tokens that were given, or one of an admin that is
+// kept in the data directory.
+func (d *dev) registryTokens() (registry.Tokens, error) {
+	if d.registry.tokensFile != "" {
+		return d.registry.tokens()
+	}
+	token, err := keptPassword(filepath.Join(d.dataDir, "registry-token"))
+	if err != nil {
+		return nil, err
+	}
+	return registry.ParseTokens("admin " + token.Reveal())
 }
 
 // warnOfOthers tells of backends that this data directory knows and that are

@@ -32,14 +32,16 @@ const dataDirVersion = "pgpatron dev data 1"
 
 // dev is a whole site in one process.
 type dev struct {
-	dataDir       string
-	etcdListen    string
-	metricsListen string
-	dockerHost    string
-	backends      int
-	broker        broker.Config
-	registrar     registrar.Config
-	router        router.Config
+	dataDir        string
+	etcdListen     string
+	metricsListen  string
+	registryListen string
+	dockerHost     string
+	backends       int
+	broker         broker.Config
+	registrar      registrar.Config
+	router         router.Config
+	registry       registrySettings
 
 	log    *slog.Logger
 	stderr io.Writer
@@ -49,12 +51,14 @@ type dev struct {
 func devProcess() process {
 	var d dev
 	bind := func(s *settings) {
-		add(s, "data-dir", &d.dataDir, "pgpatron-data", "where etcd's data, keys and the password are kept", text)
+		add(s, "data-dir", &d.dataDir, "pgpatron-data", "where etcd's data, keys, the password and the registry's token are kept", text)
 		add(s, "broker-listen", &d.broker.Listen, "127.0.0.1:8888", "host:port of the OSB API", hostPort)
 		add(s, "etcd-listen", &d.etcdListen, "127.0.0.1:2379", "host:port of the embedded etcd; its port is taken on Docker's bridge, too", hostPort)
 		add(s, "router-host", &d.broker.RouterHost, "127.0.0.1", "address at which instances are reached", text)
 		add(s, "metrics-listen", &d.metricsListen, "127.0.0.1:8890", "host:port of the router's /healthz and /metrics", hostPort)
 		add(s, "host-ports", &d.registrar.Ports, "20000-29999", "host ports that nodes are published at, FIRST-LAST", state.ParsePorts)
+		add(s, "registry-listen", &d.registryListen, "127.0.0.1:8889", "host:port of the registry", hostPort)
+		addRegistry(s, &d.registry)
 		add(s, "backends", &d.backends, "1", "how many backends to play, each with a registrar and a zone of its own", count)
 		addDisk(s, &d.registrar)
 		add(s, "docker-host", &d.dockerHost, "", "where the Docker Engine listens; default: as Docker's own tools find it", text)
@@ -136,7 +140,7 @@ func keptPassword(path string) (state.Secret, error) {
 		err = os.WriteFile(path, b, 0o600)
 	}
 	if err != nil {
-		return "", fmt.Errorf("keeping the broker's password: %w", err)
+		return "", fmt.Errorf("keeping a password in %s: %w", path, err)
 	}
 	return state.Secret(strings.TrimSpace(string(b))), nil
 }
@@ -189,7 +193,7 @@ func (d *dev) runProcesses(ctx context.Context, bridge netip.Addr) error {
 		return err
 	}
 	b, errBroker := broker.New(d.broker, client)
-	registrars, errRegistrar := d.newRegistrars(bridge, site, client, metrics)
+	registrars, serveRegistry, errRegistrar := d.newRegistrars(bridge, site, client, metrics)
 	r, errRouter := router.New(d.router, client)
 	if err := errors.Join(errBroker, errRegistrar, errRouter); err != nil {
 		return fmt.Errorf("configuration:\n%w", err)
@@ -200,6 +204,7 @@ func (d *dev) runProcesses(ctx context.Context, bridge netip.Addr) error {
 	}
 	tasks.Go(func() error { return r.Run(ctx) })
 	tasks.Go(func() error { return b.Run(ctx) })
+	tasks.Go(func() error { return serveMetrics(ctx, d.registryListen, metrics, serveRegistry) })
 	tasks.Go(func() error { return d.watchEtcd(ctx) })
 	tasks.Go(func() error { return d.announce(ctx, b, registrars) })
 	return tasks.Wait()
@@ -227,7 +232,7 @@ func (d *dev) announce(ctx context.Context, b *broker.Broker, registrars []*regi
 	if err != nil {
 		return nil // ctx ended first
 	}
-	fmt.Fprintf(d.stderr, "pgpatron dev is ready: broker http://%s (user %s, password in %s or as given), instances at %s, ports %v, etcd %s\n",
-		addr, d.broker.Username, filepath.Join(d.dataDir, "password"), d.broker.RouterHost, d.broker.Ports, d.etcdListen)
+	fmt.Fprintf(d.stderr, "pgpatron dev is ready: broker http://%s (user %s, password in %s or as given), instances at %s, ports %v, etcd %s, registry http://%s\n",
+		addr, d.broker.Username, filepath.Join(d.dataDir, "password"), d.broker.RouterHost, d.broker.Ports, d.etcdListen, d.registryListen)
 	return nil
 }

@@ -19,6 +19,8 @@ func main() {
 	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	// Whoever asks a second time does not want to wait.
+	context.AfterFunc(ctx, stop)
 	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, "pgpatron:", err)
 		os.Exit(1)
@@ -46,7 +48,7 @@ func newRoot() *cobra.Command {
 	for _, p := range processes() {
 		root.AddCommand(p.command())
 	}
-	root.AddCommand(initCommand(), smokeCommand())
+	root.AddCommand(initCommand(), smokeCommand(), registryCommand())
 	root.AddCommand(operatorCommands()...)
 	return root
 }

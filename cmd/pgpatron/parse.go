@@ -57,6 +57,22 @@ func count(s string) (int, error) {
 	return n, nil
 }
 
+func countOrZero(s string) (int, error) {
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 0 {
+		return 0, fmt.Errorf("want a number that is not negative, got %q", s)
+	}
+	return n, nil
+}
+
+func byteCount(s string) (int64, error) {
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || n < 1 {
+		return 0, fmt.Errorf("want a number of bytes, got %q", s)
+	}
+	return n, nil
+}
+
 func hostPort(s string) (string, error) {
 	host, port, err := net.SplitHostPort(s)
 	if n, errPort := strconv.Atoi(port); err != nil || host == "" || errPort != nil || n < 0 || n > 65535 {

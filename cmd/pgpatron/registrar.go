@@ -21,27 +21,35 @@ func registrarProcess() process {
 	var etcd, forNodes state.Access
 	var listen string
 	var records recordKey
+	var registry registrySettings
 	bind := func(s *settings) {
 		addEtcd(s, &etcd)
 		addEtcdForNodes(s, &forNodes)
 		records.add(s)
 		add(s, "backend", &cfg.Backend, "", "address at which the rest of the site reaches this host", address)
 		add(s, "zone", &cfg.Zone, "", "what this host may fail together with, such as its rack or building", text)
+		add(s, "region", &cfg.Region, "", "what the zone is part of", text)
 		add(s, "labels", &cfg.Labels, "", "what is told of this host: NAME=VALUE,… or a YAML map", labels)
 		addDisk(s, &cfg)
 		add(s, "hostname", &cfg.Hostname, hostname(), "the name of this host", text)
 		add(s, "host-ports", &cfg.Ports, "20000-29999", "host ports that nodes are published at, FIRST-LAST", state.ParsePorts)
 		add(s, "docker-host", &cfg.DockerHost, "", "where the Docker Engine listens; default: as Docker's own tools find it", text)
 		add(s, "fence-after", &cfg.FenceAfter, "3s", "how long a leader may be silent before it is killed, so that another takes over", duration)
-		add(s, "listen", &listen, "127.0.0.1:8889", "host:port of /healthz and /metrics", hostPort)
+		add(s, "listen", &listen, "127.0.0.1:8889", "host:port of the registry, /healthz and /metrics", hostPort)
+		addRegistry(s, &registry)
 	}
 	check := func() error {
 		checked := cfg
 		checked.Site = "of etcd"
-		return errors.Join(configureNodes(&checked, etcd, forNodes), records.check(), etcd.Validate(), checked.WithDefaults().Validate())
+		_, errTokens := registry.tokens()
+		return errors.Join(configureNodes(&checked, etcd, forNodes), errTokens, records.check(), etcd.Validate(), checked.WithDefaults().Validate())
 	}
 	start := func(ctx context.Context, log *slog.Logger, _ io.Writer) error {
 		if err := configureNodes(&cfg, etcd, forNodes); err != nil {
+			return err
+		}
+		tokens, err := registry.tokens()
+		if err != nil {
 			return err
 		}
 		client, err := connect(ctx, etcd)
@@ -57,13 +65,17 @@ func registrarProcess() process {
 		}
 		metrics := prometheus.NewRegistry()
 		cfg.Log, cfg.Registerer = log, metrics
+		deployer, err := registry.deployer(&cfg, listen)
+		if err != nil {
+			return err
+		}
 		r, err := registrar.New(cfg, client)
 		if err != nil {
 			return err
 		}
 		tasks, ctx := errgroup.WithContext(ctx)
 		tasks.Go(func() error { return r.Run(ctx) })
-		tasks.Go(func() error { return serveMetrics(ctx, listen, metrics) })
+		tasks.Go(func() error { return serveMetrics(ctx, listen, metrics, registryHandler(r, deployer, tokens, log)) })
 		tasks.Go(func() error { return notifyReady(ctx, log, r.Ready) })
 		return tasks.Wait()
 	}

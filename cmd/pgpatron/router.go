@@ -8,9 +8,11 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pgpatron/pgpatron/router"
@@ -29,11 +31,24 @@ func routerProcess() process {
 		add(s, "dial-timeout", &cfg.DialTimeout, "3s", "how long one attempt to reach a leader may take", duration)
 		add(s, "keep-alive", &cfg.KeepAlive, "15s", "how long a connection may be silent before its peer is asked for a sign of life", duration)
 		add(s, "user-timeout", &cfg.UserTimeout, "0s", "how long what was sent may stay unacknowledged; 0s: the kernel's limit", duration)
+		add(s, "max-sessions", &cfg.MaxSessions, "0", "clients served at once; 0: as many as the limit of open files allows", countOrZero)
+		add(s, "max-instance-sessions", &cfg.MaxInstanceSessions, "2000", "clients of one instance served at once, where its plan does not say", count)
+		add(s, "max-held", &cfg.MaxHeld, "10000", "clients that may wait for a leader at once", count)
+		add(s, "max-instance-held", &cfg.MaxInstanceHeld, "1000", "clients of one instance that may wait for a leader at once", count)
+		add(s, "max-lag", &cfg.MaxLag, "16777216", "how many bytes of WAL a replica may be behind to be given readers", byteCount)
+		add(s, "max-lag-time", &cfg.MaxLagTime, "10s", "how long a replica may be behind to be given readers", duration)
+		add(s, "replica-fallback", &cfg.ReplicaFallback, "leader", "what readers get when no replica is fit: leader, or refuse", router.ParseReplicaFallback)
+		add(s, "replica-grace", &cfg.ReplicaGrace, "30s", "how long the readers of a replica may stay that is given no new ones", duration)
+		add(s, "drain", &cfg.Drain, "10s", "how long sessions may go on after SIGTERM", duration)
+		add(s, "table-file", &cfg.TableFile, "", "file that keeps instances and leaders for a start without etcd", text)
+		add(s, "loops", &cfg.Loops, "0", "event loops that serve the clients; 0: one for each core", countOrZero)
+		add(s, "data-plane", &cfg.DataPlane, "auto", "what moves the bytes of sessions: kernel, user, or auto: the kernel where it can be used", router.ParseDataPlane)
+		add(s, "leave-rules", &cfg.LeaveRules, "false", "leave what the kernel leads when the router ends, for one that is started at once", boolean)
 		add(s, "metrics", &cfg.Metrics, "127.0.0.1:8890", "host:port of /healthz and /metrics", hostPort)
 	}
 	check := func() error { return errors.Join(checkRouter(cfg), etcd.Validate()) }
 	start := func(ctx context.Context, log *slog.Logger, _ io.Writer) error {
-		client, err := connect(ctx, etcd)
+		client, err := connectIfNeeded(ctx, etcd, cfg.TableFile, log)
 		if err != nil {
 			return err
 		}
@@ -79,6 +94,20 @@ func serving(r *router.Router) func(context.Context) error {
 		}
 		return nil
 	}
+}
+
+// connectIfNeeded is connect, and goes on without etcd if there is a table that
+// the router can begin with.
+func connectIfNeeded(ctx context.Context, etcd state.Access, table string, log *slog.Logger) (*clientv3.Client, error) {
+	client, err := connect(ctx, etcd)
+	if err == nil || table == "" {
+		return client, err
+	}
+	if _, missing := os.Stat(table); missing != nil {
+		return nil, err
+	}
+	log.Warn("starting without etcd", "err", err)
+	return etcd.Dial()
 }
 
 // ownAddress returns the address of this host that the kernel chooses to reach

@@ -1,4 +1,4 @@
-package broker_test
+package postgres_test
 
 import (
 	"context"
@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/pgpatron/pgpatron/broker"
+	"github.com/pgpatron/pgpatron/broker/postgres"
 	"github.com/pgpatron/pgpatron/fixtures"
 	"github.com/pgpatron/pgpatron/patroni"
 	"github.com/pgpatron/pgpatron/state"
@@ -20,7 +20,7 @@ import (
 type instance struct {
 	t        *testing.T
 	url      string
-	database broker.Postgres
+	database postgres.Server
 	cluster  state.Cluster
 }
 
@@ -33,7 +33,7 @@ func newInstance(t *testing.T) *instance {
 		t.Fatal(err)
 	}
 	login := func(name string) state.Credentials { return state.Credentials{Username: name, Password: "secret"} }
-	i := &instance{t: t, url: url, database: broker.Postgres{Host: cfg.Host}, cluster: state.Cluster{
+	i := &instance{t: t, url: url, database: postgres.Server{Host: cfg.Host}, cluster: state.Cluster{
 		InstanceID: "i1", AllocatedPort: int(cfg.Port), Database: "broker_app",
 		AdminCredentials: login("broker_admin"), AppCredentials: login("broker_owner"),
 	}}
@@ -68,7 +68,7 @@ func (i *instance) drop() {
 }
 
 // bind makes a login of that name and returns a session of it.
-func (i *instance) bind(login broker.Login) *pgx.Conn {
+func (i *instance) bind(login postgres.Login) *pgx.Conn {
 	i.t.Helper()
 	login.Password = "secret-of-" + state.Secret(login.Username)
 	if err := i.database.CreateLogin(i.t.Context(), i.cluster, login); err != nil {
@@ -129,8 +129,8 @@ func wantCode(t *testing.T, what string, err error, code string) {
 	}
 }
 
-func named(name string) broker.Login {
-	return broker.Login{Credentials: state.Credentials{Username: name}}
+func named(name string) postgres.Login {
+	return postgres.Login{Credentials: state.Credentials{Username: name}}
 }
 
 func TestWritersShareTheirTables(t *testing.T) {

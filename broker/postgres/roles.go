@@ -1,4 +1,4 @@
-package broker
+package postgres
 
 import (
 	"context"
@@ -16,8 +16,8 @@ import (
 // The sessions of a role that may write act as the owner role from their first
 // statement, so what they create belongs to all bindings alike. A role that can
 // only read is a member of the reader role.
-func (p Postgres) CreateLogin(ctx context.Context, c state.Cluster, login Login) error {
-	return p.session(ctx, c, func(ctx context.Context, conn *pgx.Conn) error {
+func (s Server) CreateLogin(ctx context.Context, c state.Cluster, login Login) error {
+	return s.session(ctx, c, func(ctx context.Context, conn *pgx.Conn) error {
 		if login.ReadOnly {
 			if err := prepareReader(ctx, conn, c); err != nil {
 				return fmt.Errorf("preparing the reader role: %w", err)
@@ -98,9 +98,9 @@ func missingGrants(ctx context.Context, conn *pgx.Conn, c state.Cluster) ([]stri
 
 // DropLogin shuts the role out, ends its sessions, hands what it owns to the
 // owner role, and drops it.
-func (p Postgres) DropLogin(ctx context.Context, c state.Cluster, name string) error {
+func (s Server) DropLogin(ctx context.Context, c state.Cluster, name string) error {
 	role := pgx.Identifier{name}.Sanitize()
-	return p.session(ctx, c, func(ctx context.Context, conn *pgx.Conn) error {
+	return s.session(ctx, c, func(ctx context.Context, conn *pgx.Conn) error {
 		exists, err := roleExists(ctx, conn, name)
 		if err != nil || !exists {
 			return err

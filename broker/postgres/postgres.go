@@ -1,0 +1,104 @@
+// Package postgres does what the broker needs done inside an instance's
+// PostgreSQL: it proves that writes work, makes and ends logins, and changes
+// extensions.
+//
+//	db := postgres.Server{Host: "db.example.com"} // where the routers are
+//	err := db.CreateLogin(ctx, cluster, postgres.Login{Credentials: credentials})
+//
+// Each call may be repeated, whatever became of the last one. A [Refusal] is an
+// error that no repetition mends.
+package postgres
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/pgpatron/pgpatron/state"
+)
+
+// Server is PostgreSQL of every instance: behind the routers, at the instance's
+// public port.
+type Server struct {
+	// Host is where the routers are reached.
+	Host string
+}
+
+// Login is the login of one binding.
+type Login struct {
+	state.Credentials
+	// ReadOnly says that the login can read every table and change nothing.
+	ReadOnly bool
+	// Expires is until when PostgreSQL lets it in; zero: for ever.
+	Expires time.Time
+}
+
+// attemptTimeout bounds one attempt at anything: the routers hold connections
+// of a cluster without a leader, and whoever calls tries again.
+const attemptTimeout = 10 * time.Second
+
+// errNotSynchronous says that a leader would acknowledge writes by itself.
+var errNotSynchronous = errors.New("the leader does not wait for a standby yet")
+
+// ProveWrite writes a row through the public port. In a synchronous cluster the
+// row is on a standby, too, when it returns: Patroni puts the standby's name
+// into /sync only two seconds after PostgreSQL began to wait for it, so that
+// key is not waited for.
+func (s Server) ProveWrite(ctx context.Context, c state.Cluster) error {
+	return s.session(ctx, c, func(ctx context.Context, conn *pgx.Conn) error {
+		var standbys string
+		if err := conn.QueryRow(ctx, "SELECT current_setting('synchronous_standby_names')").Scan(&standbys); err != nil {
+			return err
+		}
+		if c.Synchronous && standbys == "" {
+			return errNotSynchronous
+		}
+		_, err := conn.Exec(ctx, `
+			INSERT INTO pgpatron.heartbeat (id, at) VALUES (1, now())
+			ON CONFLICT (id) DO UPDATE SET at = excluded.at`)
+		return err
+	})
+}
+
+// session runs work on a connection of the admin role to the leader.
+func (s Server) session(ctx context.Context, c state.Cluster, work func(ctx context.Context, conn *pgx.Conn) error) error {
+	return sessionAt(ctx, c, s.Host, uint16(c.AllocatedPort), work)
+}
+
+// sessionAt runs work on a connection of the admin role to a server.
+func sessionAt(ctx context.Context, c state.Cluster, host string, port uint16, work func(ctx context.Context, conn *pgx.Conn) error) error {
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
+	// The string keeps what the environment says about PostgreSQL out.
+	cfg, err := pgx.ParseConfig("host=localhost port=5432 user=admin password=none dbname=app sslmode=disable application_name=pgpatron")
+	if err != nil {
+		return err
+	}
+	cfg.Host, cfg.Port = host, port
+	cfg.Database, cfg.User, cfg.Password = c.Database, c.AdminCredentials.Username, c.AdminCredentials.Password.Reveal()
+	conn, err := pgx.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	err = work(ctx, conn)
+	// The work's outcome is known; a failed good-bye changes nothing.
+	_ = conn.Close(ctx)
+	return err
+}
+
+// execer is what runs a statement.
+type execer interface {
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+}
+
+func execAll(ctx context.Context, on execer, statements ...string) error {
+	for _, sql := range statements {
+		if _, err := on.Exec(ctx, sql); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,165 @@
+package registry
+
+import (
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/pgpatron/pgpatron/state"
+)
+
+// definitionForm is a definition as it is sent: with the fields of the older
+// form, in which it had one port.
+type definitionForm struct {
+	Definition
+	Image *struct {
+		Image
+		Port int `json:"port"`
+	} `json:"image"`
+	Repository *struct {
+		Repository
+		Port int `json:"port"`
+	} `json:"repository"`
+	HostPort int `json:"hostPort"`
+}
+
+// definition returns what the form says, in today's form.
+func (f definitionForm) definition() Definition {
+	d := f.Definition
+	port := 0
+	if f.Image != nil {
+		image := f.Image.Image
+		if port = f.Image.Port; port != 0 && !slices.Contains(image.InternalPorts, port) {
+			image.InternalPorts = append([]int{port}, image.InternalPorts...)
+		}
+		d.Image = &image
+	}
+	if f.Repository != nil {
+		repository := f.Repository.Repository
+		has := func(p Port) bool { return p.Internal == f.Repository.Port }
+		if f.Repository.Port != 0 && !slices.ContainsFunc(repository.Ports, has) {
+			repository.Ports = append([]Port{{Internal: f.Repository.Port}}, repository.Ports...)
+		}
+		d.Repository = &repository
+	}
+	if f.HostPort == 0 {
+		return d
+	}
+	// A host port alone is what the service listens on inside, too.
+	if all := d.Mappings(); len(all) > 0 {
+		port = all[0].Internal
+	} else {
+		port = f.HostPort
+	}
+	d.Ports = append(d.Ports, Port{Internal: port, Host: f.HostPort})
+	return d
+}
+
+func (a *API) listDefinitions(*http.Request) (int, any, error) {
+	all := []Definition{}
+	a.view(func(t *Tables, _ time.Time) { all = append(all, t.DefinitionList()...) })
+	return http.StatusOK, map[string]any{"definitions": all}, nil
+}
+
+func (a *API) getDefinition(r *http.Request) (int, any, error) {
+	var d Definition
+	var there bool
+	a.view(func(t *Tables, _ time.Time) { d, there = t.definition(pathID(r)) })
+	if !there {
+		return 0, nil, notFound("definition", pathID(r))
+	}
+	return http.StatusOK, map[string]any{"definition": d}, nil
+}
+
+func (t *Tables) definition(id string) (Definition, bool) {
+	if e, there := t.Definitions.Get(id); there {
+		return e.Value.Definition, true
+	}
+	return t.planDefinition(id)
+}
+
+// listBuilds tells how the definition's last builds went, one for each node.
+func (a *API) listBuilds(r *http.Request) (int, any, error) {
+	builds := []Build{}
+	var there bool
+	a.view(func(t *Tables, _ time.Time) {
+		_, there = t.definition(pathID(r))
+		for e := range t.Builds.Under(pathID(r)) {
+			builds = append(builds, e.Value)
+		}
+	})
+	if !there {
+		return 0, nil, notFound("definition", pathID(r))
+	}
+	slices.SortFunc(builds, func(a, b Build) int { return a.Started.Compare(b.Started) })
+	return http.StatusOK, map[string]any{"builds": builds}, nil
+}
+
+func (a *API) putDefinition(r *http.Request) (int, any, error) {
+	var form definitionForm
+	if err := readBody(r, "definition", &form); err != nil {
+		return 0, nil, err
+	}
+	d := form.definition()
+	if err := adopt(&d.ID, r); err != nil {
+		return 0, nil, err
+	}
+	if err := d.Validate(); err != nil {
+		return 0, nil, err
+	}
+	if d.Repository != nil && d.Repository.IsLocal() && callerOf(r.Context()).Role < RoleAdmin {
+		return 0, nil, Problem{
+			Status: http.StatusForbidden, Field: "repository.url",
+			Text: "repository.url: to build from a folder of the backend needs the role admin",
+		}
+	}
+	err := a.change(r.Context(), "put definition "+d.ID, func(tx *state.Tx) error { return a.tables.putDefinition(tx, d) })
+	return http.StatusOK, map[string]any{"definition": d}, err
+}
+
+func (t *Tables) putDefinition(tx *state.Tx, d Definition) error {
+	key := state.DefinitionKey(d.ID)
+	record, there, err := state.Load(tx, key, state.JSON[DefinitionRecord])
+	if err != nil {
+		return err
+	}
+	if _, plan := t.planDefinition(d.ID); plan && !there {
+		return conflict("definition '%s' is the container of a plan: it is changed only by the broker", d.ID)
+	}
+	record.Definition = d
+	tx.PutJSON(key, record)
+	return nil
+}
+
+func (a *API) deleteDefinition(r *http.Request) (int, any, error) {
+	id := pathID(r)
+	err := a.change(r.Context(), "delete definition "+id, func(tx *state.Tx) error { return a.tables.deleteDefinition(tx, id) })
+	return http.StatusOK, struct{}{}, err
+}
+
+func (t *Tables) deleteDefinition(tx *state.Tx, id string) error {
+	key := state.DefinitionKey(id)
+	record, there, err := state.Load(tx, key, state.JSON[DefinitionRecord])
+	if err != nil {
+		return err
+	}
+	if !there {
+		return t.refuseDefinition(id)
+	}
+	if len(record.UsedBy) > 0 {
+		return conflict("definition '%s' is used by deployment '%s'", id, record.UsedBy[0])
+	}
+	tx.Delete(key)
+	tx.DeletePrefix(state.BuildPrefix(id))
+	return nil
+}
+
+// refuseDefinition says why a definition that has no record is not deleted.
+func (t *Tables) refuseDefinition(id string) error {
+	for e := range t.clusters.All() {
+		if c := e.Value.read(); c.PlanID == id {
+			return conflict("definition '%s' is used by deployment '%s'", id, c.InstanceID)
+		}
+	}
+	return notFound("definition", id)
+}

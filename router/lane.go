@@ -1,0 +1,86 @@
+package router
+
+import "net/netip"
+
+// lane is the way of one route through the kernel. The zero lane leads nowhere.
+type lane struct {
+	*lanes
+	port uint16
+}
+
+// attach gives a route its lane: what the kernel leads to its leader already, as
+// an earlier router has left it, stays.
+func (r *route) attach(l lane) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return
+	}
+	r.lane = l
+	addr, _ := r.reign.leader.kernelAddr()
+	l.kernel.Adopt(l.port, addr)
+	r.pursue(r.reign)
+}
+
+// detach takes the lane away and cuts what it carries.
+func (r *route) detach() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lane.cut()
+	r.lane = lane{}
+}
+
+// kernelAddr is where the kernel can lead to; it resolves no names.
+func (l leader) kernelAddr() (netip.AddrPort, bool) {
+	addr, err := netip.ParseAddrPort(l.addr)
+	return addr, err == nil
+}
+
+// cut ends what the kernel leads. It is called under the route's mu, as hold is.
+func (l lane) cut() {
+	if l.lanes != nil {
+		l.kernel.Cut(l.port)
+	}
+}
+
+// hold has new connections come to user space.
+func (l lane) hold() {
+	if l.lanes != nil {
+		l.kernel.Hold(l.port)
+	}
+}
+
+// pursue offers the leader of a reign to the kernel once it takes writes. It is
+// called under mu.
+func (r *route) pursue(g *reign) {
+	l := r.lane
+	addr, ok := g.leader.kernelAddr()
+	if l.lanes == nil || !ok || g.ctx.Err() != nil {
+		return
+	}
+	if g.isReady() {
+		l.kernel.Offer(l.port, addr)
+		return
+	}
+	l.pursue(pursuit{route: r, reign: g, addr: addr})
+}
+
+// offer has the kernel lead to the leader of a reign, if it is still the present one.
+func (r *route) offer(g *reign, addr netip.AddrPort) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.reign == g && !r.closed {
+		r.lane.kernel.Offer(r.lane.port, addr)
+	}
+}
+
+// suspect has the leader looked at if the kernel has seen a reason to, before a
+// connection goes there: one that the kernel would have led, had it seen none.
+func (r *route) suspect() {
+	r.mu.Lock()
+	l, g := r.lane, r.reign
+	r.mu.Unlock()
+	if l.lanes != nil && g.isReady() && l.kernel.Doubted(l.port) {
+		r.doubt(g)
+	}
+}
