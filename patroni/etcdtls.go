@@ -1,6 +1,8 @@
 package patroni
 
 import (
+	"crypto/x509"
+	"encoding/pem"
 	"os"
 	"path/filepath"
 
@@ -16,6 +18,18 @@ type EtcdTLS struct {
 	// Cert and Key are the node's own certificate, if etcd asks for one.
 	Cert string       `json:"cert,omitempty"`
 	Key  state.Secret `json:"key,omitempty"`
+}
+
+// HasCommonName reports whether the node's certificate names whom it is of. etcd
+// serves no such client at its HTTP gateway, which Patroni uses, if it asks for
+// logins.
+func (t EtcdTLS) HasCommonName() bool {
+	block, _ := pem.Decode([]byte(t.Cert))
+	if block == nil {
+		return false
+	}
+	cert, err := x509.ParseCertificate(block.Bytes)
+	return err == nil && cert.Subject.CommonName != ""
 }
 
 // etcdTLSFiles are where Patroni and patroni-node find an EtcdTLS.

@@ -113,6 +113,9 @@ func configureNodes(cfg *registrar.Config, etcd, nodes state.Access) error {
 	if (nodes.CertFile == "") != (nodes.KeyFile == "") {
 		err = errors.Join(err, errors.New("etcd_cert_for_nodes, etcd_key_for_nodes: one can not be without the other"))
 	}
+	if nodes.Username != "" && cfg.EtcdTLS.HasCommonName() {
+		err = errors.Join(err, errors.New("etcd_cert_for_nodes: has a common name, and etcd refuses Patroni with such a certificate where it asks for logins: make one without"))
+	}
 	return err
 }
 

@@ -164,7 +164,7 @@ func variablesOf(t *testing.T, files *embedded.TLS, host string) string {
 		}
 		pem[name] = string(b)
 	}
-	out, err := yaml.Marshal(map[string]any{"router_host": host, "etcd_client": pem, "broker_host": host})
+	out, err := yaml.Marshal(map[string]any{"router_host": host, "etcd_client": pem, "etcd_node": pem})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -85,7 +85,7 @@ class Manifest
     cert = OpenSSL::X509::Certificate.new
     cert.version = 2
     cert.serial = SecureRandom.random_number(2**64)
-    cert.subject = OpenSSL::X509::Name.parse("/CN=#{options['common_name']}")
+    cert.subject = OpenSSL::X509::Name.parse(options['common_name'] ? "/CN=#{options['common_name']}" : "/O=#{options['organization']}")
     cert.public_key = key
     cert.not_before = Time.now - 60
     cert.not_after = Time.now + 3600

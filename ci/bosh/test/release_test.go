@@ -196,6 +196,7 @@ func TestBrokenManifests(t *testing.T) {
 		"plan without nodes":     {"      router_host:", "      plans: [{id: a, name: a, description: a, nodes: 0, memory_mb: 512, milli_cpu: 500}]\n      router_host:", "broker.plans[0].nodes"},
 		"plan with a typo":       {"      router_host:", "      plans: [{id: a, nodez: 1}]\n      router_host:", "plans: "},
 		"certificate, no key":    {"          certificate: ((etcd_client.certificate))\n          private_key: ((etcd_client.private_key))\n      passwords:", "          certificate: nonsense\n          private_key: nonsense\n      passwords:", "etcd_cert, etcd_key: "},
+		"containers named":       {"((etcd_node.certificate))\n            private_key: ((etcd_node.private_key))", "((etcd_client.certificate))\n            private_key: ((etcd_client.private_key))", "etcd_cert_for_nodes: has a common name"},
 		"no etcd at all":         {"  - name: etcd\n    release: cfcr-etcd", "  - name: elsewhere\n    release: cfcr-etcd", "etcd.endpoints: must be set"},
 		"log level that is none": {"      router_host:", "      log_level: loud\n      router_host:", "log_level: want debug"},
 	} {
