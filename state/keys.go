@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -51,12 +52,21 @@ const (
 // IsReserved reports whether keys that begin with the segment are not for
 // announcements: they are records, Patroni's or those of an engine.
 func IsReserved(segment string) bool {
-	switch segment {
-	case "service", "routing", "serviceinstance", "state", "registry", "site", "election", "engine", "federation":
-		return true
-	}
-	return false
+	return slices.Contains(reserved, segment)
 }
+
+// ReservedPrefixes are above all keys that begin with a reserved segment, in
+// order.
+func ReservedPrefixes() []string {
+	var out []string
+	for _, segment := range reserved {
+		out = append(out, "/"+segment+"/")
+	}
+	slices.Sort(out)
+	return out
+}
+
+var reserved = []string{"service", "routing", "serviceinstance", "state", "registry", "site", "election", "engine", "federation", "plans"}
 
 // HostPrefix is above every key of HostPattern.
 const HostPrefix = "/registry/hosts/"

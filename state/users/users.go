@@ -42,9 +42,8 @@ func All(image string) []User {
 		{
 			Name:  "registrar",
 			Reads: []Range{site},
-			Writes: []Range{
-				engines, office("registry"), announcements, prefix("/registry/"), prefix(state.ServicePrefix), key(state.SiteKey()),
-			},
+			// Containers are announced under any name that is not reserved.
+			Writes: append(unreserved(), engines, office("registry"), prefix("/registry/"), prefix(state.ServicePrefix)),
 		},
 		{
 			Name:   "router",
@@ -65,6 +64,4 @@ func All(image string) []User {
 	}
 }
 
-func key(k string) Range { return Range{Key: k} }
-
-func office(name string) Range { return key(state.ElectionKey(name)) }
+func office(name string) Range { return Range{Key: state.ElectionKey(name)} }

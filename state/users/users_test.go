@@ -61,8 +61,8 @@ func TestEachUserMayDoItsWorkAndNothingElse(t *testing.T) {
 			noWrite: []string{announcement, state.BackendKey("h"), state.NodeStatusKey("n"), state.SiteKey(), state.ElectionKey("registry")},
 		},
 		"registrar": {
-			write:   []string{state.LeaderKey("a"), state.FenceKey("a"), announcement, state.BackendKey("h"), state.NodeStatusKey("n"), state.SiteKey()},
-			noWrite: []string{state.AllocationKey("a"), state.NextPortKey(), state.PortKey(30000), state.InstanceKey("a"), state.BindingKey("a", "b"), state.CordonKey("h"), state.ElectionKey("broker"), state.PlanCountKey("p")},
+			write:   []string{state.LeaderKey("a"), state.FenceKey("a"), announcement, state.AnnouncementKey("shop", "host", "web", 80), state.BackendKey("h"), state.NodeStatusKey("n"), state.SiteKey(), state.ElectionKey("registry")},
+			noWrite: []string{"/federation/self", state.AllocationKey("a"), state.NextPortKey(), state.PortKey(30000), state.InstanceKey("a"), state.BindingKey("a", "b"), state.CordonKey("h"), state.ElectionKey("broker"), state.PlanCountKey("p")},
 		},
 		"router": {
 			write:   []string{state.RouterKey("10.0.0.1", 7), state.UnboundKey(30000, "r")},
