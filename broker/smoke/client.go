@@ -120,7 +120,7 @@ func (c *Client) operate(ctx context.Context, method, id string, query url.Value
 	query.Set("accepts_incomplete", "true")
 	status, err := c.ask(ctx, method, instancePath(id), query, body, nil)
 	if status != http.StatusAccepted {
-		if method == http.MethodDelete && status == http.StatusGone {
+		if method == http.MethodDelete && isGone(status) {
 			return nil
 		}
 		return err
@@ -136,7 +136,7 @@ func (c *Client) operate(ctx context.Context, method, id string, query url.Value
 		var last struct{ State, Description string }
 		status, err := c.ask(ctx, http.MethodGet, instancePath(id)+"/last_operation", nil, nil, &last)
 		switch {
-		case method == http.MethodDelete && status == http.StatusGone, last.State == "succeeded":
+		case method == http.MethodDelete && isGone(status), last.State == "succeeded":
 			return nil
 		case last.State == "failed":
 			return errors.New(last.Description)
@@ -145,6 +145,10 @@ func (c *Client) operate(ctx context.Context, method, id string, query url.Value
 		}
 	}
 }
+
+// isGone reports whether a broker says that there is no such instance. Which of the
+// two it says depends on what it is asked with.
+func isGone(status int) bool { return status == http.StatusGone || status == http.StatusNotFound }
 
 // ask sends one request and reads the answer into a value, if there is one for it.
 func (c *Client) ask(ctx context.Context, method, path string, query url.Values, body, into any) (int, error) {

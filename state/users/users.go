@@ -47,7 +47,7 @@ func All(image string) []User {
 		},
 		{
 			Name:   "router",
-			Reads:  []Range{span(prefix("/routing/"), prefix("/state/"))},
+			Reads:  []Range{span(engines, prefix("/state/"))},
 			Writes: []Range{engines, prefix(state.UnboundPattern), prefix(state.RouterPattern)},
 		},
 		{

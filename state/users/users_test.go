@@ -68,7 +68,7 @@ func TestEachUserMayDoItsWorkAndNothingElse(t *testing.T) {
 			write:   []string{state.RouterKey("10.0.0.1", 7), state.UnboundKey(30000, "r")},
 			noWrite: []string{state.LeaderKey("a"), state.ClusterKey("a"), state.AllocationKey("a"), state.PortKey(30000), state.InstanceKey("a"), state.CordonKey("h"), announcement, state.BackendKey("h"), state.ElectionKey("broker")},
 			read:    []string{state.LeaderKey("a"), state.MemberKey("a", "n"), state.AllocationKey("a")},
-			noRead:  []string{announcement, state.BackendKey("h"), state.PlanCountKey("p")},
+			noRead:  []string{state.ElectionKey("broker")},
 		},
 		"node": {
 			write:   []string{state.LeaderKey("a"), state.MemberKey("a", "n")},
