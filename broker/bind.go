@@ -9,6 +9,8 @@ import (
 
 	"github.com/pivotal-cf/brokerapi/v10/domain"
 
+	"github.com/pgpatron/pgpatron/broker/catalog"
+	"github.com/pgpatron/pgpatron/broker/osb"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -21,11 +23,11 @@ func (b *Broker) Bind(ctx context.Context, instanceID, bindingID string, details
 
 func (b *Broker) bind(ctx context.Context, instanceSegment, bindingSegment string, details domain.BindDetails, asyncAllowed bool) (domain.Binding, error) {
 	var spec domain.Binding
-	id, bid, err := parseIDs(instanceSegment, bindingSegment)
+	id, bid, err := osb.ParseIDs(instanceSegment, bindingSegment)
 	if err != nil {
 		return spec, err
 	}
-	params, err := b.cfg.parseBindParameters(details.RawParameters)
+	params, err := b.cfg.bindLimits().Parse(details.RawParameters)
 	if err != nil {
 		return spec, err
 	}
@@ -33,7 +35,7 @@ func (b *Broker) bind(ctx context.Context, instanceSegment, bindingSegment strin
 	if err != nil {
 		return spec, err
 	}
-	wanted.Predecessor = predecessorOf(ctx)
+	wanted.Predecessor = osb.PredecessorOf(ctx)
 	found, exists, err := b.recordWanted(ctx, wanted)
 	if err != nil {
 		return spec, err
@@ -52,7 +54,7 @@ func (b *Broker) bind(ctx context.Context, instanceSegment, bindingSegment strin
 }
 
 // newBinding makes the record of a binding whose login is still to be made.
-func (b *Broker) newBinding(id, bid string, details domain.BindDetails, params bindParameters) (state.Binding, error) {
+func (b *Broker) newBinding(id, bid string, details domain.BindDetails, params catalog.BindParameters) (state.Binding, error) {
 	app := details.AppGUID
 	if app == "" && details.BindResource != nil {
 		app = details.BindResource.AppGuid
@@ -65,12 +67,12 @@ func (b *Broker) newBinding(id, bid string, details domain.BindDetails, params b
 		Role: "binding_" + strings.ToLower(rand.Text()), Sealed: sealed,
 		State: state.BindingCreating, Created: time.Now().UTC().Truncate(time.Second),
 	}
-	params.applyTo(&binding)
+	apply(params, &binding)
 	return binding, err
 }
 
-// applyTo makes a new binding as the parameters ask.
-func (p bindParameters) applyTo(b *state.Binding) {
+// apply makes a new binding as the parameters ask.
+func apply(p catalog.BindParameters, b *state.Binding) {
 	b.ReadOnly = p.ReadOnly
 	if p.Lifetime > 0 {
 		b.Expires = b.Created.Add(p.Lifetime)
@@ -111,9 +113,9 @@ func bindable(tx *state.Tx, wanted state.Binding) (state.Instance, error) {
 	case err != nil:
 		return in, err
 	case !exists:
-		return in, answer(http.StatusNotFound, "", "instance %q does not exist", wanted.InstanceID)
+		return in, osb.Answer(http.StatusNotFound, "", "instance %q does not exist", wanted.InstanceID)
 	case in.Operation.Running() && in.Operation.Type == state.Deprovision:
-		return in, errConcurrency
+		return in, osb.ErrConcurrency
 	}
 	return in, nil
 }
@@ -123,11 +125,11 @@ func usable(in state.Instance, wanted state.Binding) error {
 	op := in.Operation
 	switch {
 	case in.ServiceID != wanted.ServiceID || in.PlanID != wanted.PlanID:
-		return badRequest("instance %q is of another service or plan than the request says", in.InstanceID)
+		return osb.BadRequest("instance %q is of another service or plan than the request says", in.InstanceID)
 	case op.Running():
-		return errConcurrency
+		return osb.ErrConcurrency
 	case op.State == state.Failed && (op.InstanceUsable == nil || !*op.InstanceUsable):
-		return badRequest("instance %q is not usable: %s", in.InstanceID, op.Description)
+		return osb.BadRequest("instance %q is not usable: %s", in.InstanceID, op.Description)
 	}
 	return nil
 }
@@ -143,11 +145,11 @@ func sameBinding(found, wanted state.Binding, planNow string) error {
 	switch {
 	case !same, found.Predecessor != wanted.Predecessor, found.ServiceID != wanted.ServiceID,
 		wanted.PlanID != found.PlanID && wanted.PlanID != planNow:
-		return answer(http.StatusConflict, "", "binding %q exists with other attributes", wanted.BindingID)
+		return osb.Answer(http.StatusConflict, "", "binding %q exists with other attributes", wanted.BindingID)
 	case found.State == state.BindingExpired:
-		return answer(http.StatusConflict, "", "binding %q expired at %s: bind with another id", found.BindingID, moment(found.Expires))
+		return osb.Answer(http.StatusConflict, "", "binding %q expired at %s: bind with another id", found.BindingID, moment(found.Expires))
 	case found.State == state.BindingDeleting, found.State == state.BindingExpiring:
-		return errConcurrency
+		return osb.ErrConcurrency
 	}
 	return nil
 }
@@ -162,7 +164,7 @@ func (b *Broker) awaitBinding(ctx context.Context, wanted state.Binding, asyncAl
 		return gone || found.Value.State != state.BindingCreating
 	})
 	if err == nil && !async && gone {
-		return false, errConcurrency
+		return false, osb.ErrConcurrency
 	}
 	return async, err
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/pivotal-cf/brokerapi/v10/domain"
 
+	"github.com/pgpatron/pgpatron/broker/osb"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -22,9 +23,9 @@ func (b *Broker) getBinding(ctx context.Context, instanceID, bindingID string) (
 	case err != nil:
 		return spec, err
 	case exists && (found.State == state.BindingExpiring || found.State == state.BindingExpired):
-		return spec, answer(http.StatusNotFound, "", "binding %q expired at %s", found.BindingID, moment(found.Expires))
+		return spec, osb.Answer(http.StatusNotFound, "", "binding %q expired at %s", found.BindingID, moment(found.Expires))
 	case !exists || found.State != state.BindingReady:
-		return spec, answer(http.StatusNotFound, "", "binding does not exist, or is not ready")
+		return spec, osb.Answer(http.StatusNotFound, "", "binding does not exist, or is not ready")
 	}
 	spec.Parameters = parametersOf(found.Parameters)
 	spec.Credentials, err = b.tell(ctx, found)
@@ -33,7 +34,7 @@ func (b *Broker) getBinding(ctx context.Context, instanceID, bindingID string) (
 
 // binding reads a binding's record as etcd has it now.
 func (b *Broker) binding(ctx context.Context, instanceSegment, bindingSegment string) (state.Binding, bool, error) {
-	id, bid, err := parseIDs(instanceSegment, bindingSegment)
+	id, bid, err := osb.ParseIDs(instanceSegment, bindingSegment)
 	if err != nil {
 		return state.Binding{}, false, err
 	}

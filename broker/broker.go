@@ -22,6 +22,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/pgpatron/pgpatron/broker/osb"
 	"github.com/pgpatron/pgpatron/broker/postgres"
 	"github.com/pgpatron/pgpatron/state"
 )
@@ -58,6 +59,9 @@ func New(cfg Config, client *clientv3.Client) (*Broker, error) {
 	}
 	schema := state.NewSchema()
 	b := &Broker{cfg: cfg, log: cfg.Log, client: client, tables: newTables(schema), listening: make(chan struct{})}
+	if cfg.GlobalPorts != nil {
+		cfg.GlobalPorts.Watch(schema)
+	}
 	b.driver = newDriver(cfg, b.tables, state.NewElection(schema, "broker"))
 	engine, err := state.NewEngine(state.EngineConfig{
 		Client: client, Schema: schema, Reactor: b.driver, Name: "broker",
@@ -147,8 +151,8 @@ func (b *Broker) decide(ctx context.Context, name string, apply func(tx *state.T
 	var refusal error
 	err := b.engine.Do(ctx, state.Group{Name: name, Apply: func(tx *state.Tx) error {
 		refusal = nil
-		err := apply(tx)
-		if isAnswer(err) {
+		err := asAnswer(apply(tx))
+		if osb.IsAnswer(err) {
 			refusal, err = err, nil
 		}
 		return err

@@ -4,11 +4,13 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"net/http"
 	"strings"
 	"time"
 
 	"github.com/pivotal-cf/brokerapi/v10/domain"
+
+	"github.com/pgpatron/pgpatron/broker/catalog"
+	"github.com/pgpatron/pgpatron/broker/internal/words"
 )
 
 // releaseTime is how much longer than an operation may take a platform waits
@@ -42,27 +44,27 @@ func (b *Broker) Services(context.Context) ([]domain.Service, error) {
 	return []domain.Service{service}, nil
 }
 
-func (b *Broker) catalogPlan(p Plan) domain.ServicePlan {
+func (b *Broker) catalogPlan(p catalog.Plan) domain.ServicePlan {
 	polling := int((max(b.cfg.ProvisionTimeout, b.cfg.longestUpdate()) + releaseTime).Seconds())
 	return domain.ServicePlan{
 		ID:                     p.ID,
 		Name:                   p.Name,
 		Description:            p.Description,
-		Free:                   domain.FreeValue(p.free()),
+		Free:                   domain.FreeValue(p.CostsNothing()),
 		Metadata:               planMetadata(p),
 		MaximumPollingDuration: &polling,
 		MaintenanceInfo:        b.maintenanceInfo(),
 		Schemas: &domain.ServiceSchemas{
 			Instance: domain.ServiceInstanceSchema{
-				Create: domain.Schema{Parameters: provisionSchema(p)},
-				Update: domain.Schema{Parameters: updateSchema(p)},
+				Create: domain.Schema{Parameters: p.ProvisionSchema()},
+				Update: domain.Schema{Parameters: p.UpdateSchema()},
 			},
-			Binding: domain.ServiceBindingSchema{Create: domain.Schema{Parameters: bindSchema(b.cfg)}},
+			Binding: domain.ServiceBindingSchema{Create: domain.Schema{Parameters: b.cfg.bindLimits().Schema()}},
 		},
 	}
 }
 
-func planMetadata(p Plan) *domain.ServicePlanMetadata {
+func planMetadata(p catalog.Plan) *domain.ServicePlanMetadata {
 	metadata := domain.ServicePlanMetadata{
 		DisplayName:        cmp.Or(p.DisplayName, p.Name),
 		Bullets:            p.Bullets,
@@ -70,7 +72,7 @@ func planMetadata(p Plan) *domain.ServicePlanMetadata {
 	}
 	if len(metadata.Bullets) == 0 {
 		metadata.Bullets = []string{
-			fmt.Sprintf("%d PostgreSQL %s", p.Nodes, plural(p.Nodes, "server", "servers")),
+			fmt.Sprintf("%d PostgreSQL %s", p.Nodes, words.Plural(p.Nodes, "server", "servers")),
 			fmt.Sprintf("%d MiB of memory and %.1f cores each", p.MemoryMB, float64(p.MilliCPU)/1000),
 			"Permanent host and port",
 		}
@@ -79,44 +81,6 @@ func planMetadata(p Plan) *domain.ServicePlanMetadata {
 		metadata.Costs = append(metadata.Costs, domain.ServicePlanCost{Amount: c.Amount, Unit: c.Unit})
 	}
 	return &metadata
-}
-
-// catalogPath is where platforms read the catalog.
-const catalogPath = "/v2/catalog"
-
-// extendCatalog adds to the catalog what brokerapi v10 has no fields for.
-func (b *Broker) extendCatalog(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == catalogPath {
-			if known, err := b.Services(r.Context()); err == nil {
-				setField(r.Context(), "services", extendServices(known))
-			}
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
-// extendedService and extendedPlan are brokerapi's with the fields that it lacks.
-type extendedService struct {
-	domain.Service
-	Plans []extendedPlan `json:"plans"`
-}
-
-type extendedPlan struct {
-	domain.ServicePlan
-	BindingRotatable bool `json:"binding_rotatable"`
-}
-
-func extendServices(known []domain.Service) []extendedService {
-	var out []extendedService
-	for _, s := range known {
-		extended := extendedService{Service: s}
-		for _, p := range s.Plans {
-			extended.Plans = append(extended.Plans, extendedPlan{ServicePlan: p, BindingRotatable: true})
-		}
-		out = append(out, extended)
-	}
-	return out
 }
 
 // maintenanceInfo is the version of the image that new nodes run.
@@ -129,11 +93,4 @@ func maintenanceInfoOf(image string) *domain.MaintenanceInfo {
 		return nil
 	}
 	return &domain.MaintenanceInfo{Version: version, Description: "PostgreSQL 17 with Patroni, image " + version}
-}
-
-func plural(n int, one, many string) string {
-	if n == 1 {
-		return one
-	}
-	return many
 }

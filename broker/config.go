@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/pgpatron/pgpatron/broker/catalog"
 	"github.com/pgpatron/pgpatron/patroni"
 	"github.com/pgpatron/pgpatron/state"
 )
@@ -47,9 +48,9 @@ type Config struct {
 	// patroni.PostgresMajor.
 	PostgresMajor int
 	// Service is how the service shows itself in marketplaces.
-	Service Service
-	// Plans are what users may order. Default: DefaultPlans.
-	Plans []Plan
+	Service catalog.Service
+	// Plans are what users may order. Default: catalog.DefaultPlans.
+	Plans []catalog.Plan
 	// ShareBackends allows several nodes of an instance on one backend, which a
 	// backend's death takes down together. For development.
 	ShareBackends bool
@@ -70,6 +71,11 @@ type Config struct {
 	// ReadOnlyPorts gives each new instance with replicas a second public port,
 	// at which routers lead to them.
 	ReadOnlyPorts bool
+	// GlobalPorts speaks with the federation that the site may belong to. nil: the
+	// site stands alone, and no port is global.
+	GlobalPorts GlobalPorts
+	// GlobalByDefault gives every new instance a global port.
+	GlobalByDefault bool
 	// SealKey closes the secrets of bindings. All brokers of a site share it.
 	SealKey SealKey
 	// Database changes logins in instances. nil: PostgreSQL through RouterHost.
@@ -82,44 +88,6 @@ type Config struct {
 	Metrics *prometheus.Registry
 }
 
-// Plan is one size of cluster that users may order.
-type Plan struct {
-	// ID never changes once an instance has the plan.
-	ID          string `yaml:"id"`
-	Name        string `yaml:"name"`
-	Description string `yaml:"description"`
-	// Nodes is how many PostgreSQL servers a cluster of this plan has.
-	Nodes int `yaml:"nodes"`
-	// MemoryMB and MilliCPU limit each node: MiB, and thousandths of a core.
-	MemoryMB int `yaml:"memory_mb"`
-	MilliCPU int `yaml:"milli_cpu"`
-	// Limits are what users may change of an instance.
-	Limits `yaml:",inline"`
-	// Offer is how the plan shows itself, and how many may have it.
-	Offer `yaml:",inline"`
-}
-
-// Replicated reports whether the plan has a replica.
-func (p Plan) Replicated() bool { return p.Nodes > 1 }
-
-// DefaultPlans returns the plans of a broker that is told no others.
-func DefaultPlans() []Plan {
-	return []Plan{
-		{
-			ID: "f61a3b1c-5b7e-4e0e-9d0c-0b8f3f1f6c01", Name: "single", Nodes: 1, MemoryMB: 512, MilliCPU: 1000,
-			Description: "One PostgreSQL server; it is restarted where it is if it dies",
-		},
-		{
-			ID: "1545e30e-6dc3-11e5-826a-6c4008a663f0", Name: "cluster", Nodes: 2, MemoryMB: 512, MilliCPU: 1000,
-			Description: "A leader and a synchronous standby that takes over in a second",
-		},
-		{
-			ID: "a2c1d9d4-7a52-4f5b-8f5e-6f0f0d6a9b03", Name: "ha", Nodes: 3, MemoryMB: 1024, MilliCPU: 2000,
-			Description: "A leader and two standbys on three hosts: one may be lost and the next one, too",
-		},
-	}
-}
-
 // WithDefaults returns the configuration with every default filled in.
 func (c Config) WithDefaults() Config {
 	if c.Listen == "" {
@@ -129,11 +97,11 @@ func (c Config) WithDefaults() Config {
 		c.Ports = state.Ports{First: 30000, Last: 30999}
 	}
 	if len(c.Plans) == 0 {
-		c.Plans = DefaultPlans()
+		c.Plans = catalog.DefaultPlans()
 	}
 	c.Plans = slices.Clone(c.Plans)
 	for i, p := range c.Plans {
-		c.Plans[i].Limits = p.Limits.withDefaults(p.Nodes)
+		c.Plans[i] = p.WithDefaults()
 	}
 	if c.PostgresMajor == 0 {
 		c.PostgresMajor = patroni.PostgresMajor
@@ -153,7 +121,7 @@ func (c Config) WithDefaults() Config {
 	if c.MaxBindingLifetime == 0 {
 		c.MaxBindingLifetime = 10 * 365 * 24 * time.Hour
 	}
-	c.Service = c.Service.withDefaults()
+	c.Service = c.Service.WithDefaults()
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
@@ -194,41 +162,20 @@ func (c Config) Validate() error {
 			c.MinBindingLifetime, c.MaxBindingLifetime))
 	}
 	errs = append(errs, c.validateLogins()...)
-	errs = append(errs, c.Service.validate()...)
-	return errors.Join(append(errs, c.validatePlans()...)...)
-}
-
-func (c Config) validatePlans() []error {
-	var errs []error
-	for i, p := range c.Plans {
-		key := fmt.Sprintf("broker.plans[%d]", i)
-		if p.ID == "" || p.Name == "" || p.Description == "" {
-			errs = append(errs, fmt.Errorf("%s: id, name and description must be set", key))
-		}
-		if p.Nodes < 1 || p.Nodes > mostNodes {
-			errs = append(errs, fmt.Errorf("%s.nodes: must be from 1 to %d, got %d", key, mostNodes, p.Nodes))
-		}
-		if p.MemoryMB < 256 {
-			errs = append(errs, fmt.Errorf("%s.memory_mb: must be at least 256, got %d", key, p.MemoryMB))
-		}
-		if p.MilliCPU < 100 {
-			errs = append(errs, fmt.Errorf("%s.milli_cpu: must be at least 100, got %d", key, p.MilliCPU))
-		}
-		errs = append(errs, p.Limits.validate(key, p.Nodes)...)
-		errs = append(errs, p.Offer.validate(key)...)
-		same := func(o Plan) bool { return o.ID == p.ID || o.Name == p.Name }
-		if j := slices.IndexFunc(c.Plans, same); j < i {
-			errs = append(errs, fmt.Errorf("%s: has the id or the name of broker.plans[%d]", key, j))
-		}
-	}
-	return errs
+	errs = append(errs, c.Service.Validate()...)
+	return errors.Join(append(errs, catalog.Validate("broker.plans", c.Plans)...)...)
 }
 
 // plan returns the plan of that id.
-func (c Config) plan(id string) (Plan, bool) {
-	i := slices.IndexFunc(c.Plans, func(p Plan) bool { return p.ID == id })
+func (c Config) plan(id string) (catalog.Plan, bool) {
+	i := slices.IndexFunc(c.Plans, func(p catalog.Plan) bool { return p.ID == id })
 	if i < 0 {
-		return Plan{}, false
+		return catalog.Plan{}, false
 	}
 	return c.Plans[i], true
+}
+
+// bindLimits are what users may ask for of a binding.
+func (c Config) bindLimits() catalog.BindLimits {
+	return catalog.BindLimits{MinLifetime: c.MinBindingLifetime, MaxLifetime: c.MaxBindingLifetime}
 }

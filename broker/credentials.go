@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/pgpatron/pgpatron/broker/osb"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -107,14 +108,14 @@ func (b *Broker) tell(ctx context.Context, binding state.Binding) (credentials, 
 	}
 	cluster, exists, err := readOne[state.Cluster](ctx, b, state.ClusterKey(binding.InstanceID))
 	if err == nil && !exists {
-		err = errConcurrency // the instance was deleted since
+		err = osb.ErrConcurrency // the instance was deleted since
 	}
 	if err != nil {
 		return credentials{}, err
 	}
-	setField(ctx, "endpoints", newEndpoints(b.cfg.RouterHost, cluster))
+	osb.SetField(ctx, "endpoints", newEndpoints(b.cfg.RouterHost, cluster))
 	if !binding.Expires.IsZero() {
-		setField(ctx, "metadata", newBindingMetadata(binding))
+		osb.SetField(ctx, "metadata", newBindingMetadata(binding))
 	}
 	return newCredentials(b.cfg.RouterHost, cluster, binding, password), nil
 }

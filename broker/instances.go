@@ -8,6 +8,8 @@ import (
 
 	"github.com/pivotal-cf/brokerapi/v10/domain"
 
+	"github.com/pgpatron/pgpatron/broker/catalog"
+	"github.com/pgpatron/pgpatron/broker/osb"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -20,7 +22,7 @@ func (b *Broker) GetInstance(ctx context.Context, instanceID string, _ domain.Fe
 
 func (b *Broker) getInstance(ctx context.Context, segment string) (domain.GetInstanceDetailsSpec, error) {
 	var spec domain.GetInstanceDetailsSpec
-	id, err := parseID("instance_id", segment)
+	id, err := osb.ParseID("instance_id", segment)
 	if err != nil {
 		return spec, err
 	}
@@ -35,12 +37,12 @@ func (b *Broker) getInstance(ctx context.Context, segment string) (domain.GetIns
 	}
 	switch {
 	case !exists || in.Operation.Type == state.Provision && in.Operation.State != state.Succeeded:
-		return spec, answer(http.StatusNotFound, "", "instance does not exist, or is not ready")
+		return spec, osb.Answer(http.StatusNotFound, "", "instance does not exist, or is not ready")
 	case in.Operation.Running():
-		return spec, errConcurrency
+		return spec, osb.ErrConcurrency
 	}
 	if info := maintenanceInfoOf(cluster.Image); info != nil {
-		setField(ctx, "maintenance_info", info)
+		osb.SetField(ctx, "maintenance_info", info)
 	}
 	return domain.GetInstanceDetailsSpec{
 		ServiceID: in.ServiceID, PlanID: in.PlanID, Parameters: parametersOf(in.Parameters),
@@ -59,7 +61,7 @@ func (b *Broker) labels(cluster state.Cluster) map[string]string {
 
 // instance reads an instance's record as etcd has it now.
 func (b *Broker) instance(ctx context.Context, segment string) (state.Instance, bool, error) {
-	id, err := parseID("instance_id", segment)
+	id, err := osb.ParseID("instance_id", segment)
 	if err != nil {
 		return state.Instance{}, false, err
 	}
@@ -68,7 +70,7 @@ func (b *Broker) instance(ctx context.Context, segment string) (state.Instance, 
 
 // parametersOf returns parameters as the API shows them: never absent.
 func parametersOf(raw []byte) any {
-	if given, err := parseObject(raw); err == nil && given != nil {
+	if given, err := catalog.ParseObject(raw); err == nil && given != nil {
 		return given
 	}
 	return map[string]any{}

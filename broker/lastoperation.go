@@ -8,6 +8,7 @@ import (
 	"github.com/pivotal-cf/brokerapi/v10/domain"
 	"github.com/pivotal-cf/brokerapi/v10/domain/apiresponses"
 
+	"github.com/pgpatron/pgpatron/broker/osb"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -29,7 +30,7 @@ func (b *Broker) LastOperation(ctx context.Context, instanceID string, details d
 		return domain.LastOperation{}, unknownOperation(details.OperationData)
 	}
 	if op.Running() {
-		setHeader(ctx, "Retry-After", retryAfter)
+		osb.SetHeader(ctx, "Retry-After", retryAfter)
 	}
 	if op.State == state.Failed {
 		tellUsable(ctx, op.InstanceUsable, op.UpdateRepeatable)
@@ -44,18 +45,18 @@ func unknownOperation(id string) error {
 	case strings.HasPrefix(id, string(state.Deprovision)+"-"):
 		return apiresponses.ErrInstanceDoesNotExist
 	case id == "":
-		return answer(http.StatusNotFound, "", "instance does not exist")
+		return osb.Answer(http.StatusNotFound, "", "instance does not exist")
 	}
-	return answer(http.StatusNotFound, "", "operation %q is not known of this instance", id)
+	return osb.Answer(http.StatusNotFound, "", "operation %q is not known of this instance", id)
 }
 
 // tellUsable amends an answer about a failed update with whether the instance
 // still serves, and whether the same update may be asked for again.
 func tellUsable(ctx context.Context, usable, repeatable *bool) {
 	if usable != nil {
-		setField(ctx, "instance_usable", *usable)
+		osb.SetField(ctx, "instance_usable", *usable)
 	}
 	if repeatable != nil {
-		setField(ctx, "update_repeatable", *repeatable)
+		osb.SetField(ctx, "update_repeatable", *repeatable)
 	}
 }

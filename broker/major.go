@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/http"
 
+	"github.com/pgpatron/pgpatron/broker/osb"
 	"github.com/pgpatron/pgpatron/patroni"
 	"github.com/pgpatron/pgpatron/state"
 )
@@ -15,7 +16,7 @@ func (b *Broker) checkMajor(cluster state.Cluster, image string) error {
 	if major == b.cfg.PostgresMajor {
 		return nil
 	}
-	return answer(http.StatusUnprocessableEntity, "",
+	return osb.Answer(http.StatusUnprocessableEntity, "",
 		"the instance's data is of PostgreSQL %d and image %s has PostgreSQL %d: order a new instance, copy with pg_dump and psql, and bind to that",
 		major, image, b.cfg.PostgresMajor)
 }

@@ -3,12 +3,14 @@ package broker
 import (
 	"context"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 
 	"github.com/go-chi/chi/v5"
 
 	"github.com/pgpatron/pgpatron/broker/admin"
+	"github.com/pgpatron/pgpatron/broker/osb"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -20,8 +22,14 @@ var _ admin.Site = operator{}
 // operatorRoutes adds the operator's API.
 func (b *Broker) operatorRoutes(api chi.Router) {
 	login := state.Credentials{Username: b.cfg.AdminUsername, Password: b.cfg.AdminPassword}
-	api.Use(authenticate("pgpatron operator", login), b.audit(operatorRequest))
+	api.Use(osb.Authenticate("pgpatron operator", login), osb.Audit(b.log, operatorRequest))
 	admin.Routes(api, operator{b}, b.log)
+}
+
+// operatorRequest tells which operator asks for what.
+func operatorRequest(r *http.Request) []any {
+	username, _, _ := r.BasicAuth()
+	return []any{"who", "operator " + username, "path", r.URL.Path}
 }
 
 // Instances returns the instances that the filter lets through.

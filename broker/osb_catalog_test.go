@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/pgpatron/pgpatron/broker"
+	"github.com/pgpatron/pgpatron/broker/catalog"
 	"github.com/pgpatron/pgpatron/fixtures"
 )
 
@@ -33,16 +34,16 @@ func TestCatalogIsTheConfigurations(t *testing.T) {
 	s := newSite(t)
 	s.stop()
 	charged := false
-	s.config.Service = broker.Service{
+	s.config.Service = catalog.Service{
 		DisplayName: "Our PostgreSQL", LongDescription: "long", Provider: "us", DocumentationURL: "https://example.org/docs",
 		SupportURL: "mailto:us@example.org", ImageURL: "https://example.org/icon.png",
 	}
-	s.config.Plans = []broker.Plan{
-		{ID: "p1", Name: "small", Description: "d", Nodes: 1, MemoryMB: 256, MilliCPU: 100, Offer: broker.Offer{
+	s.config.Plans = []catalog.Plan{
+		{ID: "p1", Name: "small", Description: "d", Nodes: 1, MemoryMB: 256, MilliCPU: 100, Offer: catalog.Offer{
 			DisplayName: "Small", Bullets: []string{"one", "two"}, Metadata: map[string]any{"tier": map[string]any{"level": 1}},
-			Costs: []broker.Cost{{Amount: map[string]float64{"eur": 9.5}, Unit: "MONTHLY"}},
+			Costs: []catalog.Cost{{Amount: map[string]float64{"eur": 9.5}, Unit: "MONTHLY"}},
 		}},
-		{ID: "p2", Name: "gift", Description: "d", Nodes: 1, MemoryMB: 256, MilliCPU: 100, Offer: broker.Offer{Free: &charged}},
+		{ID: "p2", Name: "gift", Description: "d", Nodes: 1, MemoryMB: 256, MilliCPU: 100, Offer: catalog.Offer{Free: &charged}},
 	}
 	s.start()
 	r := s.want(s.call("GET", "/v2/catalog", nil), http.StatusOK)
@@ -84,19 +85,19 @@ func TestCatalogSchemas(t *testing.T) {
 }
 
 func TestOffersAreValidated(t *testing.T) {
-	plan := func(o broker.Offer) broker.Config {
-		return broker.Config{Plans: []broker.Plan{{ID: "p", Name: "p", Description: "d", Nodes: 1, MemoryMB: 256, MilliCPU: 100, Offer: o}}}
+	plan := func(o catalog.Offer) broker.Config {
+		return broker.Config{Plans: []catalog.Plan{{ID: "p", Name: "p", Description: "d", Nodes: 1, MemoryMB: 256, MilliCPU: 100, Offer: o}}}
 	}
 	for says, cfg := range map[string]broker.Config{
-		"plans[0].max_instances":         plan(broker.Offer{MaxInstances: -1}),
-		"plans[0].max_sessions":          plan(broker.Offer{MaxSessions: -1}),
-		"plans[0].bullets":               plan(broker.Offer{Bullets: []string{""}}),
-		"plans[0].costs[0]: amount":      plan(broker.Offer{Costs: []broker.Cost{{Unit: "MONTHLY"}}}),
-		"must name a currency":           plan(broker.Offer{Costs: []broker.Cost{{Unit: "MONTHLY", Amount: map[string]float64{"eur": -1}}}}),
-		"plans[0].metadata.costs":        plan(broker.Offer{Metadata: map[string]any{"costs": 1}}),
-		"plans[0].metadata: can not":     plan(broker.Offer{Metadata: map[string]any{"f": func() {}}}),
-		"broker.service.support_url":     {Service: broker.Service{SupportURL: "nonsense"}},
-		"broker.service.image_url":       {Service: broker.Service{ImageURL: "file:///etc/passwd"}},
+		"plans[0].max_instances":         plan(catalog.Offer{MaxInstances: -1}),
+		"plans[0].max_sessions":          plan(catalog.Offer{MaxSessions: -1}),
+		"plans[0].bullets":               plan(catalog.Offer{Bullets: []string{""}}),
+		"plans[0].costs[0]: amount":      plan(catalog.Offer{Costs: []catalog.Cost{{Unit: "MONTHLY"}}}),
+		"must name a currency":           plan(catalog.Offer{Costs: []catalog.Cost{{Unit: "MONTHLY", Amount: map[string]float64{"eur": -1}}}}),
+		"plans[0].metadata.costs":        plan(catalog.Offer{Metadata: map[string]any{"costs": 1}}),
+		"plans[0].metadata: can not":     plan(catalog.Offer{Metadata: map[string]any{"f": func() {}}}),
+		"broker.service.support_url":     {Service: catalog.Service{SupportURL: "nonsense"}},
+		"broker.service.image_url":       {Service: catalog.Service{ImageURL: "file:///etc/passwd"}},
 		"broker.min_binding_lifetime":    {MinBindingLifetime: time.Second},
 		"the first not above the second": {MinBindingLifetime: time.Hour, MaxBindingLifetime: time.Minute},
 	} {

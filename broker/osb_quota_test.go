@@ -8,7 +8,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/pgpatron/pgpatron/broker"
+	"github.com/pgpatron/pgpatron/broker/catalog"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -16,7 +16,7 @@ import (
 func newQuotaSite(t *testing.T) *site {
 	s := newSite(t, "10.0.0.1")
 	s.stop()
-	s.config.Plans = broker.DefaultPlans()
+	s.config.Plans = catalog.DefaultPlans()
 	s.config.Plans[0].MaxInstances = 3
 	s.start()
 	s.awaitBackend()
@@ -28,7 +28,7 @@ func newQuotaSite(t *testing.T) *site {
 func TestSessionsOfAPlan(t *testing.T) {
 	s := newSite(t, "10.0.0.1", "10.0.0.2")
 	s.stop()
-	s.config.Plans = broker.DefaultPlans()
+	s.config.Plans = catalog.DefaultPlans()
 	s.config.Plans[0].MaxSessions, s.config.Plans[1].MaxSessions = 50, 100
 	s.start()
 	s.awaitBackend()

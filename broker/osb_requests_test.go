@@ -31,6 +31,8 @@ func TestRefusals(t *testing.T) {
 		"wrong type":           {"PUT", instancePath("x") + async, with("plan_id", 7), 400, "plan_id"},
 		"unknown parameter":    {"PUT", instancePath("x") + async, with("parameters", map[string]any{"nodes": 3}), 400, `unknown parameter \"nodes\"`},
 		"parameter's type":     {"PUT", instancePath("x") + async, with("parameters", map[string]any{"synchronous": "no"}), 400, "must be true or false"},
+		"global, no boolean":   {"PUT", instancePath("x") + async, with("parameters", map[string]any{"global": "yes"}), 400, "parameter global: must be true or false"},
+		"global, alone":        {"PUT", instancePath("x") + async, with("parameters", map[string]any{"global": true}), 409, "global ports need a federation"},
 		"long id":              {"PUT", instancePath(strings.Repeat("x", 256)) + async, order(clusterPlan), 400, "longer than 255"},
 		"control character":    {"PUT", "/v2/service_instances/a%00b" + async, order(clusterPlan), 400, "control characters"},
 		"unknown instance":     {"GET", instancePath("x"), nil, 404, "does not exist"},

@@ -10,6 +10,7 @@ import (
 	"github.com/pivotal-cf/brokerapi/v10/domain"
 	"github.com/pivotal-cf/brokerapi/v10/domain/apiresponses"
 
+	"github.com/pgpatron/pgpatron/broker/osb"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -54,12 +55,12 @@ func (b *Broker) LastBindingOperation(ctx context.Context, instanceID, bindingID
 		if unbinding {
 			return domain.LastOperation{}, apiresponses.ErrBindingDoesNotExist
 		}
-		return domain.LastOperation{}, answer(http.StatusNotFound, "", "binding does not exist")
+		return domain.LastOperation{}, osb.Answer(http.StatusNotFound, "", "binding does not exist")
 	case found.State.AtRest():
 		return domain.LastOperation{State: domain.Succeeded, Description: says}, nil
 	case found.State == state.BindingDeleting && named && !unbinding:
 		return domain.LastOperation{State: domain.Failed, Description: says}, nil
 	}
-	setHeader(ctx, "Retry-After", retryAfter)
+	osb.SetHeader(ctx, "Retry-After", retryAfter)
 	return domain.LastOperation{State: domain.InProgress, Description: says}, nil
 }

@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/pgpatron/pgpatron/broker/catalog"
+	"github.com/pgpatron/pgpatron/broker/internal/words"
+	"github.com/pgpatron/pgpatron/broker/planner"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -66,7 +69,7 @@ func (t turn) take() outcome {
 const shortLimit = 3 * time.Minute
 
 // longestUpdate bounds an update as a whole: platforms stop asking some time.
-func (c Config) longestUpdate() time.Duration { return mostNodes * c.UpdateTimeout }
+func (c Config) longestUpdate() time.Duration { return catalog.MostNodes * c.UpdateTimeout }
 
 // limit is how long a step may take.
 func (d *driver) limit(kind state.StepKind, stuck bool) time.Duration {
@@ -155,8 +158,8 @@ func (d *driver) conclude(in state.Instance) []state.Group {
 				return err
 			}
 			change{*op.Change}.apply(d.cfg, now, cluster)
-			nodes := len((&planner{cluster: *cluster}).current())
-			op.Description = fmt.Sprintf("updated: %d %s at port %d", nodes, plural(nodes, "node", "nodes"), cluster.AllocatedPort)
+			nodes := len(planner.Staying(*cluster))
+			op.Description = fmt.Sprintf("updated: %d %s at port %d", nodes, words.Plural(nodes, "node", "nodes"), cluster.AllocatedPort)
 			return nil
 		})
 	})

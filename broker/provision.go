@@ -9,6 +9,9 @@ import (
 	"github.com/pivotal-cf/brokerapi/v10/domain"
 	"github.com/pivotal-cf/brokerapi/v10/domain/apiresponses"
 
+	"github.com/pgpatron/pgpatron/broker/catalog"
+	"github.com/pgpatron/pgpatron/broker/osb"
+	"github.com/pgpatron/pgpatron/broker/planner"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -31,7 +34,7 @@ func (b *Broker) Provision(ctx context.Context, instanceID string, details domai
 
 func (b *Broker) provision(ctx context.Context, segment string, details domain.ProvisionDetails, asyncAllowed bool) (domain.ProvisionedServiceSpec, error) {
 	var spec domain.ProvisionedServiceSpec
-	id, err := parseID("instance_id", segment)
+	id, err := osb.ParseID("instance_id", segment)
 	if err != nil {
 		return spec, err
 	}
@@ -40,14 +43,18 @@ func (b *Broker) provision(ctx context.Context, segment string, details domain.P
 	}
 	plan, ok := b.cfg.plan(details.PlanID)
 	if !ok {
-		return spec, badRequest("plan_id: %q is not in the catalog", details.PlanID)
+		return spec, osb.BadRequest("plan_id: %q is not in the catalog", details.PlanID)
 	}
-	params, err := parseProvisionParameters(plan, details.RawParameters)
+	params, err := plan.ProvisionParameters(details.RawParameters)
 	if err != nil {
 		return spec, err
 	}
 	wanted := newInstance(id, details)
 	cluster, goal := b.newCluster(wanted, plan, params)
+	cluster.Global = b.wantsGlobal(params)
+	if err := b.preparePort(ctx, id, cluster.Global); err != nil {
+		return spec, err
+	}
 	var found state.Instance
 	err = b.decide(ctx, "provision", func(tx *state.Tx) error {
 		var exists bool
@@ -78,9 +85,9 @@ func (b *Broker) provision(ctx context.Context, segment string, details domain.P
 func checkOwner(details domain.ProvisionDetails) error {
 	switch {
 	case details.OrganizationGUID == "":
-		return badRequest("organization_guid: must be set")
+		return osb.BadRequest("organization_guid: must be set")
 	case details.SpaceGUID == "":
-		return badRequest("space_guid: must be set")
+		return osb.BadRequest("space_guid: must be set")
 	}
 	return nil
 }
@@ -106,13 +113,13 @@ func provisioned(found, wanted state.Instance) (domain.ProvisionedServiceSpec, e
 	op := found.Operation
 	switch {
 	case op.Type == state.Deprovision && op.Running():
-		return spec, errConcurrency
+		return spec, osb.ErrConcurrency
 	case !sameInstance(found, wanted):
-		return spec, answer(409, "", "instance %q exists with other attributes", found.InstanceID)
+		return spec, osb.Answer(409, "", "instance %q exists with other attributes", found.InstanceID)
 	case op.Type == state.Provision && op.Running():
 		spec.IsAsync, spec.OperationData = true, op.ID
 	case op.Type == state.Provision && op.State == state.Failed:
-		return spec, answer(409, "", "instance %q could not be made: %s; delete it first", found.InstanceID, op.Description)
+		return spec, osb.Answer(409, "", "instance %q could not be made: %s; delete it first", found.InstanceID, op.Description)
 	default:
 		spec.AlreadyExists = true
 	}
@@ -151,8 +158,8 @@ func newOperation(kind state.OperationType, step, description string) state.Oper
 
 // newCluster makes the record of a cluster, all but its port and nodes, and
 // returns what it is to be. Settings and extensions come once it runs.
-func (b *Broker) newCluster(in state.Instance, plan Plan, params parameters) (state.Cluster, target) {
-	goal := newTarget(plan, params, state.NodeSpec{Image: b.cfg.Image, MemoryMB: plan.MemoryMB, MilliCPU: plan.MilliCPU})
+func (b *Broker) newCluster(in state.Instance, plan catalog.Plan, params catalog.Parameters) (state.Cluster, planner.Target) {
+	goal := planner.NewTarget(plan, params, state.NodeSpec{Image: b.cfg.Image, MemoryMB: plan.MemoryMB, MilliCPU: plan.MilliCPU})
 	login := func(username string) state.Credentials {
 		return state.Credentials{Username: username, Password: state.Secret(rand.Text())}
 	}
@@ -169,27 +176,27 @@ func (b *Broker) newCluster(in state.Instance, plan Plan, params parameters) (st
 		ReplicationCredentials: login(replicaRole),
 		RESTCredentials:        login(restUser),
 		Database:               databaseName,
-		Synchronous:            goal.synchronous,
+		Synchronous:            goal.Synchronous,
 		PostgresMajor:          b.cfg.PostgresMajor,
-		NodeSpec:               goal.spec,
-		MaxSessions:            goal.plan.MaxSessions,
+		NodeSpec:               goal.Spec,
+		MaxSessions:            goal.Plan.MaxSessions,
 	}, goal
 }
 
 // admit gives the cluster its port and its nodes' places and writes both
 // records.
-func (b *Broker) admit(tx *state.Tx, in state.Instance, cluster state.Cluster, goal target) error {
-	if err := b.tables.countIn(tx, goal.plan); err != nil {
+func (b *Broker) admit(tx *state.Tx, in state.Instance, cluster state.Cluster, goal planner.Target) error {
+	if err := b.tables.countIn(tx, goal.Plan); err != nil {
 		return err
 	}
-	backends, err := b.tables.fleet(b.cfg.ShareBackends).placeNew(goal.plan, goal.nodes)
+	backends, err := b.tables.fleet(b.cfg.ShareBackends).PlaceNew(goal.Plan, goal.Nodes)
 	if err != nil {
 		return err
 	}
-	if cluster.AllocatedPort, err = b.cfg.Ports.Allocate(tx, in.InstanceID); err != nil {
+	if err := b.choosePort(tx, &cluster); err != nil {
 		return err
 	}
-	if b.cfg.ReadOnlyPorts && goal.nodes > 1 {
+	if b.cfg.ReadOnlyPorts && goal.Nodes > 1 {
 		if cluster.ReadOnlyPort, err = b.cfg.Ports.AllocateReadOnly(tx, in.InstanceID); err != nil {
 			return err
 		}
@@ -209,7 +216,7 @@ func (b *Broker) Deprovision(ctx context.Context, instanceID string, details dom
 
 func (b *Broker) deprovision(ctx context.Context, segment string, details domain.DeprovisionDetails, asyncAllowed bool) (domain.DeprovisionServiceSpec, error) {
 	var spec domain.DeprovisionServiceSpec
-	id, err := parseID("instance_id", segment)
+	id, err := osb.ParseID("instance_id", segment)
 	if err != nil {
 		return spec, err
 	}
@@ -223,7 +230,7 @@ func (b *Broker) deprovision(ctx context.Context, segment string, details domain
 			return apiresponses.ErrInstanceDoesNotExist
 		}
 		if details.ServiceID != in.ServiceID || details.PlanID != in.PlanID {
-			return badRequest("instance %q is of another service or plan than the request says", id)
+			return osb.BadRequest("instance %q is of another service or plan than the request says", id)
 		}
 		if !asyncAllowed {
 			return apiresponses.ErrAsyncRequired

@@ -5,13 +5,16 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/pgpatron/pgpatron/broker/catalog"
+	"github.com/pgpatron/pgpatron/broker/internal/words"
+	"github.com/pgpatron/pgpatron/broker/osb"
 	"github.com/pgpatron/pgpatron/state"
 )
 
 // countIn counts an instance that is about to have the plan, or refuses it when
 // the plan has as many as it may. The counter is read and written by every
 // admission, so that of two brokers that give the last one only one can.
-func (t *tables) countIn(tx *state.Tx, plan Plan) error {
+func (t *tables) countIn(tx *state.Tx, plan catalog.Plan) error {
 	if err := t.haveRoom(tx, plan); err != nil {
 		return err
 	}
@@ -19,7 +22,7 @@ func (t *tables) countIn(tx *state.Tx, plan Plan) error {
 }
 
 // haveRoom refuses one more instance of a plan that has as many as it may.
-func (t *tables) haveRoom(tx *state.Tx, plan Plan) error {
+func (t *tables) haveRoom(tx *state.Tx, plan catalog.Plan) error {
 	count, err := t.count(tx, plan.ID)
 	if err != nil {
 		return err
@@ -27,7 +30,7 @@ func (t *tables) haveRoom(tx *state.Tx, plan Plan) error {
 	if plan.MaxInstances > 0 && count >= plan.MaxInstances {
 		// Not 5xx: platforms would send a DELETE after it. Not 422: nor after one
 		// with an error that they do not know.
-		return answer(http.StatusForbidden, "", "quota: plan %s may have %d %s, and has them", plan.Name, plan.MaxInstances, plural(plan.MaxInstances, "instance", "instances"))
+		return osb.Answer(http.StatusForbidden, "", "quota: plan %s may have %d %s, and has them", plan.Name, plan.MaxInstances, words.Plural(plan.MaxInstances, "instance", "instances"))
 	}
 	return nil
 }
@@ -83,7 +86,7 @@ type planCounts struct {
 	held map[string]int
 }
 
-func newPlanCounts(plans []Plan) planCounts {
+func newPlanCounts(plans []catalog.Plan) planCounts {
 	c := planCounts{of: map[string]string{}, held: map[string]int{}}
 	for _, p := range plans {
 		c.held[p.ID] = 0

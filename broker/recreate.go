@@ -3,6 +3,7 @@ package broker
 import (
 	"github.com/google/uuid"
 
+	"github.com/pgpatron/pgpatron/broker/planner"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -39,19 +40,19 @@ func (d *driver) refill(tx *state.Tx, in *state.Instance) error {
 		return err
 	}
 	plan, _ := d.cfg.plan(in.PlanID)
-	wanted, err := parseProvisionParameters(plan, in.Parameters)
+	wanted, err := plan.ProvisionParameters(in.Parameters)
 	if err != nil {
 		return err
 	}
-	goal := newTarget(plan, wanted, cluster.NodeSpec)
-	backends, err := d.tables.fleet(d.cfg.ShareBackends).placeNew(plan, goal.nodes)
+	goal := planner.NewTarget(plan, wanted, cluster.NodeSpec)
+	backends, err := d.tables.fleet(d.cfg.ShareBackends).PlaceNew(plan, goal.Nodes)
 	if err != nil {
 		in.Operation.Failure = err.Error()
 		failed(&in.Operation, false)
 		return nil
 	}
 	d.forgetPatroni(tx, cluster)
-	cluster.Settings, cluster.Extensions, cluster.Synchronous = nil, nil, goal.synchronous
+	cluster.Settings, cluster.Extensions, cluster.Synchronous = nil, nil, goal.Synchronous
 	cluster.Nodes = newNodes(*in, backends)
 	tx.PutJSON(state.ClusterKey(in.InstanceID), cluster)
 	in.Operation.Step, in.Operation.Description = stepNodes, "placing the nodes"

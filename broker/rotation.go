@@ -3,6 +3,7 @@ package broker
 import (
 	"net/http"
 
+	"github.com/pgpatron/pgpatron/broker/osb"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -18,15 +19,15 @@ func (b *Broker) succeed(tx *state.Tx, wanted state.Binding) (state.Binding, err
 	case err != nil:
 		return wanted, err
 	case !exists:
-		return wanted, answer(http.StatusNotFound, "", "predecessor_binding_id: instance %q has no binding %q", wanted.InstanceID, wanted.Predecessor)
+		return wanted, osb.Answer(http.StatusNotFound, "", "predecessor_binding_id: instance %q has no binding %q", wanted.InstanceID, wanted.Predecessor)
 	case !old.State.AtRest():
-		return wanted, errConcurrency
+		return wanted, osb.ErrConcurrency
 	case !takesOver(wanted, old):
-		return wanted, badRequest("predecessor_binding_id: app_guid and parameters are those of binding %q: leave them out", old.BindingID)
+		return wanted, osb.BadRequest("predecessor_binding_id: app_guid and parameters are those of binding %q: leave them out", old.BindingID)
 	}
 	wanted.AppGUID, wanted.Parameters = old.AppGUID, old.Parameters
-	params, err := b.cfg.parseBindParameters(old.Parameters)
-	params.applyTo(&wanted)
+	params, err := b.cfg.bindLimits().Parse(old.Parameters)
+	apply(params, &wanted)
 	return wanted, err
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/pgpatron/pgpatron/broker/planner"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -49,6 +50,9 @@ func writeDescription(c state.Cluster) string {
 func (d *driver) avoidBusyPort(in state.Instance, cluster state.Cluster) []state.Group {
 	for u := range d.tables.unbound.Under(strconv.Itoa(cluster.AllocatedPort)) {
 		why := fmt.Sprintf("in use on router %s: %s", u.Params[1], u.Value)
+		if cluster.Global {
+			return d.tell(in, fmt.Sprintf("port %d, which is global, is %s", cluster.AllocatedPort, why))
+		}
 		d.log.Warn("public port is in use, taking another", "instance", in.InstanceID, "port", cluster.AllocatedPort, "why", why)
 		return d.record(in, "take another port", func(tx *state.Tx, _ *state.Instance) error {
 			now, exists, err := state.Load(tx, state.ClusterKey(in.InstanceID), state.JSON[state.Cluster])
@@ -136,18 +140,15 @@ func (d *driver) planGoal(tx *state.Tx, in state.Instance) ([]state.Step, error)
 		return nil, err
 	}
 	plan, _ := d.cfg.plan(in.PlanID)
-	wanted, err := parseProvisionParameters(plan, in.Parameters)
+	wanted, err := plan.ProvisionParameters(in.Parameters)
 	if err != nil {
 		return nil, err
 	}
-	p := planner{
-		cluster: cluster, fleet: d.tables.fleet(d.cfg.ShareBackends), newID: uuid.NewString,
-		want: newTarget(plan, wanted, cluster.NodeSpec),
-	}
-	if err := p.look(tx); err != nil {
+	picture, err := d.tables.picture(tx, cluster, d.cfg.ShareBackends)
+	if err != nil {
 		return nil, err
 	}
-	return p.plan()
+	return planner.Plan(picture, planner.NewTarget(plan, wanted, cluster.NodeSpec), uuid.NewString)
 }
 
 func (d *driver) awaitRelease(in state.Instance) []state.Group {

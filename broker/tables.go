@@ -1,6 +1,9 @@
 package broker
 
 import (
+	"errors"
+
+	"github.com/pgpatron/pgpatron/broker/planner"
 	"github.com/pgpatron/pgpatron/patroni"
 	"github.com/pgpatron/pgpatron/state"
 )
@@ -45,13 +48,21 @@ func newTables(s *state.Schema) *tables {
 }
 
 // fleet returns the backends as they are now.
-func (t *tables) fleet(share bool) fleet {
-	f := fleet{cordoned: map[string]bool{}, load: t.loads.counts(), share: share}
+func (t *tables) fleet(share bool) planner.Fleet {
+	f := planner.Fleet{Cordoned: map[string]bool{}, Load: t.loads.counts(), Share: share}
 	for b := range t.backends.All() {
-		f.backends = append(f.backends, b.Value)
+		f.Backends = append(f.Backends, b.Value)
 	}
 	for c := range t.cordons.All() {
-		f.cordoned[c.Params[0]] = state.IsDisabled(c.Value)
+		f.Cordoned[c.Params[0]] = state.IsDisabled(c.Value)
 	}
 	return f
+}
+
+// picture is what a plan for a cluster starts from. The transaction depends on
+// who leads and who follows synchronously.
+func (t *tables) picture(tx *state.Tx, cluster state.Cluster, share bool) (planner.Picture, error) {
+	leader, _, errLeader := state.Load(tx, state.LeaderKey(cluster.InstanceID), state.Text)
+	sync, _, errSync := state.Load(tx, state.SyncKey(cluster.InstanceID), state.JSON[patroni.Sync])
+	return planner.Picture{Cluster: cluster, Leader: leader, Sync: sync, Fleet: t.fleet(share)}, errors.Join(errLeader, errSync)
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/pgpatron/pgpatron/broker/planner"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -42,41 +43,11 @@ func (d *driver) skip(in state.Instance, why string) []state.Group {
 }
 
 // takeBack replaces what is left of an update's plan by what leaves the instance
-// usable. Nodes that were added go again as long as not all of them have all
-// data: nothing that was there before has gone then. Later they stay, and the
-// next update goes on from there.
+// usable.
 func takeBack(op *state.Operation, cluster state.Cluster, why string) {
-	ahead := op.Plan[op.Done:]
-	current, _ := op.Current()
-	back := planner{cluster: cluster}
-	if kindIn(ahead, state.AwaitNode) {
-		for _, step := range op.Plan {
-			if n, there := cluster.Node(step.Node); step.Kind == state.AddNode && there {
-				back.leave = append(back.leave, n)
-			}
-		}
-	}
-	for _, n := range back.leave {
-		back.of(state.RemoveNode, n, "remove %s")
-		back.of(state.ReleaseNode, n, "wait until container and volume of %s are gone")
-	}
-	if n, there := cluster.Node(current.Node); there && current.Kind == state.ReshapeNode {
-		spec := cluster.NodeSpec
-		back.add(state.Step{Kind: state.ReshapeNode, Node: n.NodeID, Backend: n.BackendID, Spec: &spec}, "restart %s as it was", back.name(n))
-	}
-	if current.Kind == state.Configure {
-		back.add(state.Step{
-			Kind: state.Configure, Synchronous: cluster.Synchronous, Settings: cluster.Settings,
-			Reset: without(current.Settings, cluster.Settings),
-		}, "set what was set before")
-	}
-	back.add(state.Step{Kind: state.ProveWrite}, "write through port %d", cluster.AllocatedPort)
+	back := planner.TakeBack(*op, cluster)
 	op.Failure = why
-	op.Plan = append(slices.Clone(op.Plan[:op.Done]), back.steps...)
+	op.Plan = append(slices.Clone(op.Plan[:op.Done]), back...)
 	op.StepSince = time.Now().UTC()
 	op.Description = stepText(*op, "")
-}
-
-func kindIn(steps []state.Step, kind state.StepKind) bool {
-	return slices.ContainsFunc(steps, func(s state.Step) bool { return s.Kind == kind })
 }

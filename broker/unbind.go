@@ -6,6 +6,7 @@ import (
 	"github.com/pivotal-cf/brokerapi/v10/domain"
 	"github.com/pivotal-cf/brokerapi/v10/domain/apiresponses"
 
+	"github.com/pgpatron/pgpatron/broker/osb"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -18,7 +19,7 @@ func (b *Broker) Unbind(ctx context.Context, instanceID, bindingID string, detai
 
 func (b *Broker) unbind(ctx context.Context, instanceSegment, bindingSegment string, details domain.UnbindDetails, asyncAllowed bool) (domain.UnbindSpec, error) {
 	var spec domain.UnbindSpec
-	id, bid, err := parseIDs(instanceSegment, bindingSegment)
+	id, bid, err := osb.ParseIDs(instanceSegment, bindingSegment)
 	if err != nil {
 		return spec, err
 	}
@@ -60,9 +61,9 @@ func boundOn(tx *state.Tx, id, bid string, details domain.UnbindDetails) (state.
 	case err != nil:
 		return found, err
 	case found.ServiceID != details.ServiceID, found.PlanID != details.PlanID && in.PlanID != details.PlanID:
-		return found, badRequest("service_id, plan_id: binding %q is of another service or plan", bid)
+		return found, osb.BadRequest("service_id, plan_id: binding %q is of another service or plan", bid)
 	case in.Operation.Type == state.Deprovision && in.Operation.Running():
-		return found, errConcurrency // it goes with its instance
+		return found, osb.ErrConcurrency // it goes with its instance
 	}
 	return found, nil
 }

@@ -2,14 +2,15 @@ package broker
 
 import (
 	"encoding/json"
-	"errors"
 	"net/http"
 	"slices"
 
 	"github.com/google/uuid"
 	"github.com/pivotal-cf/brokerapi/v10/domain"
 
-	"github.com/pgpatron/pgpatron/patroni"
+	"github.com/pgpatron/pgpatron/broker/catalog"
+	"github.com/pgpatron/pgpatron/broker/osb"
+	"github.com/pgpatron/pgpatron/broker/planner"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -19,7 +20,7 @@ func (b *Broker) understand(tx *state.Tx, u *update, id string, details domain.U
 		return err
 	}
 	if details.ServiceID != u.in.ServiceID {
-		return badRequest("service_id: instance %q is of another service", id)
+		return osb.BadRequest("service_id: instance %q is of another service", id)
 	}
 	if err := u.free(details); err != nil || u.running {
 		return err
@@ -27,16 +28,16 @@ func (b *Broker) understand(tx *state.Tx, u *update, id string, details domain.U
 	if u.want, err = b.wanted(u, details); err != nil {
 		return err
 	}
-	if u.want.plan.ID != u.in.PlanID {
-		if err := b.tables.haveRoom(tx, u.want.plan); err != nil {
+	if u.want.Plan.ID != u.in.PlanID {
+		if err := b.tables.haveRoom(tx, u.want.Plan); err != nil {
 			return err
 		}
 	}
-	p := planner{cluster: u.cluster, fleet: b.tables.fleet(b.cfg.ShareBackends), want: u.want, newID: uuid.NewString}
-	if err := p.look(tx); err != nil {
+	picture, err := b.tables.picture(tx, u.cluster, b.cfg.ShareBackends)
+	if err != nil {
 		return err
 	}
-	u.steps, err = p.plan()
+	u.steps, err = planner.Plan(picture, u.want, uuid.NewString)
 	return err
 }
 
@@ -48,14 +49,14 @@ func (u *update) load(tx *state.Tx, id string) (err error) {
 		return err
 	}
 	if !exists {
-		return answer(http.StatusNotFound, "", "instance does not exist")
+		return osb.Answer(http.StatusNotFound, "", "instance does not exist")
 	}
 	u.cluster, made, err = state.Load(tx, state.ClusterKey(id), state.JSON[state.Cluster])
 	if err != nil {
 		return err
 	}
 	if !made {
-		return answer(http.StatusUnprocessableEntity, "", "instance %q could not be made: %s; delete it", id, u.in.Operation.Description)
+		return osb.Answer(http.StatusUnprocessableEntity, "", "instance %q could not be made: %s; delete it", id, u.in.Operation.Description)
 	}
 	return nil
 }
@@ -69,9 +70,9 @@ func (u *update) free(details domain.UpdateDetails) error {
 		u.running = true
 		return nil
 	case op.Running():
-		return errConcurrency
+		return osb.ErrConcurrency
 	case op.Type != state.Update && op.State == state.Failed:
-		return answer(http.StatusUnprocessableEntity, "", "instance %q could not be made: %s; delete it", u.in.InstanceID, op.Description)
+		return osb.Answer(http.StatusUnprocessableEntity, "", "instance %q could not be made: %s; delete it", u.in.InstanceID, op.Description)
 	}
 	return nil
 }
@@ -93,38 +94,38 @@ func requestOf(details domain.UpdateDetails) json.RawMessage {
 }
 
 // wanted works out what the instance is to be, and notes what that changes.
-func (b *Broker) wanted(u *update, details domain.UpdateDetails) (target, error) {
+func (b *Broker) wanted(u *update, details domain.UpdateDetails) (planner.Target, error) {
 	plan, kept, err := b.planOf(u, details.PlanID)
 	if err != nil {
-		return target{}, err
+		return planner.Target{}, err
 	}
-	given, err := parseUpdateParameters(plan, details.RawParameters)
+	given, err := plan.UpdateParameters(details.RawParameters)
 	if err != nil {
-		return target{}, err
+		return planner.Target{}, err
 	}
-	merged := encode(merge(kept, given.raw))
-	wanted, err := parseProvisionParameters(plan, merged)
+	merged := catalog.Encode(catalog.Merge(kept, given.Raw))
+	wanted, err := plan.ProvisionParameters(merged)
 	if err != nil {
-		return target{}, noPlanChange("plan %s does not take what the instance has: %s", plan.Name, err)
+		return planner.Target{}, noPlanChange("plan %s does not take what the instance has: %s", plan.Name, err)
 	}
 	spec, err := b.specOf(u, plan, details.MaintenanceInfo, given)
-	t := newTarget(plan, wanted, spec)
-	t.actions = given.actions
+	t := planner.NewTarget(plan, wanted, spec)
+	t.Actions = given.Actions
 	u.change = change{state.Change{PlanID: plan.ID, Parameters: merged, Spec: spec, Request: requestOf(details)}}
 	return t, err
 }
 
 // planOf returns the plan that the instance is to have and those of its
 // parameters that hold under it.
-func (b *Broker) planOf(u *update, planID string) (Plan, map[string]json.RawMessage, error) {
-	kept, err := parseObject(u.in.Parameters)
+func (b *Broker) planOf(u *update, planID string) (catalog.Plan, map[string]json.RawMessage, error) {
+	kept, err := catalog.ParseObject(u.in.Parameters)
 	if err != nil {
-		return Plan{}, nil, err
+		return catalog.Plan{}, nil, err
 	}
 	if planID == "" || planID == u.in.PlanID {
 		plan, known := b.cfg.plan(u.in.PlanID)
 		if !known {
-			return plan, nil, answer(http.StatusUnprocessableEntity, "", "plan_id: the instance's plan, %q, is no longer in the catalog", u.in.PlanID)
+			return plan, nil, osb.Answer(http.StatusUnprocessableEntity, "", "plan_id: the instance's plan, %q, is no longer in the catalog", u.in.PlanID)
 		}
 		return plan, kept, nil
 	}
@@ -132,28 +133,28 @@ func (b *Broker) planOf(u *update, planID string) (Plan, map[string]json.RawMess
 	before, _ := b.cfg.plan(u.in.PlanID)
 	switch {
 	case !known:
-		return plan, nil, badRequest("plan_id: %q is not in the catalog", planID)
+		return plan, nil, osb.BadRequest("plan_id: %q is not in the catalog", planID)
 	case before.Fixed:
 		return plan, nil, noPlanChange("instances of plan %s keep it", before.Name)
 	case plan.Fixed:
 		return plan, nil, noPlanChange("plan %s can not be changed to, only ordered", plan.Name)
 	}
-	return plan, forPlan(plan, kept), nil
+	return plan, plan.Inherited(kept), nil
 }
 
 // noPlanChange is the answer to a change of plan that makes no sense.
 func noPlanChange(format string, args ...any) error {
-	return answer(http.StatusUnprocessableEntity, "PlanChangeNotSupported", format, args...)
+	return osb.Answer(http.StatusUnprocessableEntity, "PlanChangeNotSupported", format, args...)
 }
 
 // specOf returns what the instance's nodes are to be made from: what they are,
 // but for what the request changes.
-func (b *Broker) specOf(u *update, plan Plan, given *domain.MaintenanceInfo, wanted parameters) (state.NodeSpec, error) {
+func (b *Broker) specOf(u *update, plan catalog.Plan, given *domain.MaintenanceInfo, wanted catalog.Parameters) (state.NodeSpec, error) {
 	spec := u.cluster.NodeSpec
 	if plan.ID != u.in.PlanID {
 		spec.MemoryMB, spec.MilliCPU = plan.MemoryMB, plan.MilliCPU
 	}
-	if wanted.restart {
+	if wanted.Restart {
 		spec.Restarts++
 	}
 	if given == nil || given.Version == "" {
@@ -164,15 +165,6 @@ func (b *Broker) specOf(u *update, plan Plan, given *domain.MaintenanceInfo, wan
 	}
 	spec.Image = b.cfg.Image
 	return spec, b.checkMajor(u.cluster, spec.Image)
-}
-
-// look reads who leads and who follows synchronously.
-func (p *planner) look(tx *state.Tx) error {
-	leader, _, errLeader := state.Load(tx, state.LeaderKey(p.cluster.InstanceID), state.Text)
-	p.leader = leader
-	sync, _, errSync := state.Load(tx, state.SyncKey(p.cluster.InstanceID), state.JSON[patroni.Sync])
-	p.sync = sync
-	return errors.Join(errLeader, errSync)
 }
 
 // change is what an update ends in.

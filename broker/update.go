@@ -7,6 +7,8 @@ import (
 	"github.com/pivotal-cf/brokerapi/v10/domain"
 	"github.com/pivotal-cf/brokerapi/v10/domain/apiresponses"
 
+	"github.com/pgpatron/pgpatron/broker/osb"
+	"github.com/pgpatron/pgpatron/broker/planner"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -52,7 +54,7 @@ func (b *Broker) update(ctx context.Context, segment string, details domain.Upda
 // readOnlyPort gives an instance that gets its first replica a port for reading,
 // where instances have one.
 func (b *Broker) readOnlyPort(tx *state.Tx, u *update) (err error) {
-	if !b.cfg.ReadOnlyPorts || u.want.nodes == 1 || u.cluster.ReadOnlyPort != 0 {
+	if !b.cfg.ReadOnlyPorts || u.want.Nodes == 1 || u.cluster.ReadOnlyPort != 0 {
 		return nil
 	}
 	u.cluster.ReadOnlyPort, err = b.cfg.Ports.AllocateReadOnly(tx, u.in.InstanceID)
@@ -66,7 +68,7 @@ func (b *Broker) PlanUpdate(ctx context.Context, instanceID string, details doma
 	var steps []state.Step
 	err := b.admitUpdate(ctx, instanceID, details, func(_ *state.Tx, u *update) error {
 		if u.running {
-			return errConcurrency
+			return osb.ErrConcurrency
 		}
 		steps = u.steps
 		return nil
@@ -78,7 +80,7 @@ func (b *Broker) PlanUpdate(ctx context.Context, instanceID string, details doma
 type update struct {
 	in      state.Instance
 	cluster state.Cluster
-	want    target
+	want    planner.Target
 	change  change
 	steps   []state.Step
 	// running says that the instance's operation is this very update.
@@ -88,7 +90,7 @@ type update struct {
 // admitUpdate finds out what a request asks for and hands that to decide, in a
 // transaction that depends on all that was looked at.
 func (b *Broker) admitUpdate(ctx context.Context, segment string, details domain.UpdateDetails, decide func(tx *state.Tx, u *update) error) error {
-	id, err := parseID("instance_id", segment)
+	id, err := osb.ParseID("instance_id", segment)
 	if err != nil {
 		return err
 	}

@@ -5,12 +5,13 @@ import (
 	"testing"
 
 	"github.com/pgpatron/pgpatron/broker"
+	"github.com/pgpatron/pgpatron/broker/catalog"
 )
 
 func TestUpdateRefusals(t *testing.T) {
-	plans := broker.DefaultPlans()
-	plans = append(plans, broker.Plan{ID: "fixed", Name: "fixed", Description: "d", Nodes: 1, MemoryMB: 512, MilliCPU: 1000, Limits: broker.Limits{Fixed: true}})
-	plans[2].Settings = []broker.Setting{{Name: "jit", Type: "boolean"}}
+	plans := catalog.DefaultPlans()
+	plans = append(plans, catalog.Plan{ID: "fixed", Name: "fixed", Description: "d", Nodes: 1, MemoryMB: 512, MilliCPU: 1000, Limits: catalog.Limits{Fixed: true}})
+	plans[2].Settings = []catalog.Setting{{Name: "jit", Type: "boolean"}}
 	s := newSite(t, "b1", "b2")
 	s.stop()
 	s.config.Plans = plans

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/pgpatron/pgpatron/broker"
+	"github.com/pgpatron/pgpatron/broker/catalog"
 )
 
 func TestNodeCountUpAndDown(t *testing.T) {
@@ -170,7 +170,7 @@ func TestOneUpdateAtATime(t *testing.T) {
 // A plan's quota counts those who change to it, too.
 func TestPlanChangeCountsForTheQuota(t *testing.T) {
 	s := newSite(t, "b1", "b2")
-	s.config.Plans = broker.DefaultPlans()
+	s.config.Plans = catalog.DefaultPlans()
 	s.config.Plans[1].MaxInstances = 1
 	s.stop()
 	s.start()

@@ -87,12 +87,20 @@ type modelLink struct {
 	cut   atomic.Bool
 }
 
+// draw returns the next number below 100 of those that the play has.
+func (l *modelLink) draw() int { return l.fates[int(l.next.Add(1))%len(l.fates)] }
+
+// upTo returns a time below limit.
+func (l *modelLink) upTo(limit time.Duration) time.Duration {
+	return limit * time.Duration(l.draw()) / 100
+}
+
 // ask has apply done at etcd, in one moment, and returns when the reply is here
 // or ctx ends. What was sent may be done long after that, or never.
 func (l *modelLink) ask(ctx context.Context, apply func()) error {
 	f := fate{there: time.Millisecond}
 	if !l.world.calm.Load() {
-		f = fateOf(l.fates[int(l.next.Add(1))%len(l.fates)])
+		f = fateOf(l.draw())
 	}
 	answered := make(chan struct{})
 	l.world.running.Go(func() {

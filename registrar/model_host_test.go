@@ -3,7 +3,6 @@ package registrar
 import (
 	"context"
 	"log/slog"
-	"math/rand/v2"
 	"time"
 
 	"github.com/pgpatron/pgpatron/registrar/watchdog"
@@ -22,7 +21,7 @@ type modelHost struct {
 // start runs the registrar until it crashes. What it knew before is forgotten.
 func (h *modelHost) start() {
 	ctx, cancel := context.WithCancel(h.world.ctx)
-	h.end = cancel
+	h.world.change(func() { h.end = cancel })
 	h.world.running.Go(func() { h.work(ctx) })
 	h.world.running.Go(func() { h.watch(ctx) })
 }
@@ -52,7 +51,7 @@ func (h *modelHost) work(ctx context.Context) {
 			if err != nil || v == alive {
 				continue
 			}
-			pause(ctx, rand.N(electionPatience))
+			pause(ctx, h.link.upTo(electionPatience))
 			settled = d.run
 		}
 		if ctx.Err() == nil {
@@ -64,15 +63,15 @@ func (h *modelHost) work(ctx context.Context) {
 // inspect is Docker's answer, which takes a moment. A death is told by an event
 // as often as not.
 func (h *modelHost) inspect(ctx context.Context, _ string) (c container, here bool, err error) {
-	pause(ctx, rand.N(150*time.Millisecond))
+	pause(ctx, h.link.upTo(150*time.Millisecond))
 	h.world.change(func() {
 		c = container{id: h.current.id, startedAt: h.current.startedAt, running: !h.current.over, diedAt: h.current.diedAt}
 	})
 	if h.world.faults.blind {
 		c.running, c.diedAt = false, time.Now()
 	}
-	c.byEvent, c.heardAt = rand.N(2) == 0, time.Now()
-	pause(ctx, rand.N(150*time.Millisecond))
+	c.byEvent, c.heardAt = h.link.draw()%2 == 0, time.Now()
+	pause(ctx, h.link.upTo(150*time.Millisecond))
 	return c, true, ctx.Err()
 }
 

@@ -74,13 +74,15 @@ func (r *modelRun) cycle(ctx context.Context) {
 		r.demote()
 		return
 	}
+	leads := false
+	r.become(func() { leads = r.leads })
 	switch {
 	case leader.value == "":
 		r.campaign(ctx, sync, "")
 	case leader.value != r.name:
 		r.demote()
 		r.become(func() { r.upstream = leader.value })
-	case r.leads:
+	case leads:
 		r.keep(ctx)
 		r.arrange(ctx, sync)
 	default:

@@ -2,7 +2,6 @@ package registrar
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -115,9 +114,11 @@ func (p modelPlay) run(t *testing.T, faults modelFaults) error {
 // begin brings the cluster up.
 func (w *modelWorld) begin() {
 	w.calm.Store(true)
-	for _, n := range w.nodes {
+	for i := range len(w.nodes) {
+		n := w.nodes[modelName(i)]
 		n.boot()
 		n.host.start()
+		w.pass(10 * time.Millisecond)
 	}
 	w.pass(5 * time.Second)
 	w.calm.Store(false)
@@ -134,7 +135,7 @@ func (w *modelWorld) play(s modelStep) {
 	n := w.nodes[modelName(s.Whom)]
 	switch s.What {
 	case "crash registrar":
-		n.host.end()
+		w.change(func() { n.host.end() })
 		w.running.Go(func() {
 			pause(w.ctx, time.Duration(s.Whom)*time.Second)
 			if w.ctx.Err() == nil {
@@ -145,6 +146,7 @@ func (w *modelWorld) play(s modelStep) {
 		n.boot() // not the registrar's doing
 	case "restart leader": // nor is this
 		w.change(func() { n = w.harm(n, s.What) })
+		w.pass(time.Duration(s.Whom) * 150 * time.Millisecond)
 		n.boot()
 	case "cut", "heal":
 		n.link.cut.Store(s.What == "cut")
@@ -186,20 +188,29 @@ func (w *modelWorld) conclude() error {
 		n.host.link.cut.Store(false)
 		w.change(func() { n.current.frozen, n.current.patroniFrozen = time.Time{}, time.Time{} })
 	}
-	w.pass(2 * leaderTTL)
-	if w.broken == nil && !w.ledByLiving() {
-		w.fail("nobody leads after all")
-	}
+	w.pass(leaderTTL / 4) // what was sent before is done or lost then
+	w.await(2*leaderTTL, w.ledByLiving, "nobody leads after all")
 	w.change(func() { w.harm(w.nodes[modelName(0)], "kill leader") })
-	w.pass(leaderTTL / 4)
-	if w.broken == nil && w.heldByDead() {
-		w.fail("a dead leader's key is still there")
+	w.await(leaderTTL/4, w.freeOfTheDead, "a dead leader's key is still there")
+	return w.await(2*leaderTTL, w.ledByLiving, "nobody leads after the last death")
+}
+
+// await lets time go by until something holds, up to limit. It returns the first
+// thing that ever was wrong.
+func (w *modelWorld) await(limit time.Duration, holds func() bool, otherwise string) (broken error) {
+	held := false
+	for range 50 {
+		w.change(func() { held, broken = holds(), w.broken })
+		if held || broken != nil {
+			return broken
+		}
+		w.pass(limit / 50)
 	}
-	w.pass(2 * leaderTTL)
-	if w.broken == nil && !w.ledByLiving() {
-		return errors.New("nobody leads after the last death")
-	}
-	return w.broken
+	w.change(func() {
+		w.fail("%s", otherwise)
+		broken = w.broken
+	})
+	return broken
 }
 
 func (s modelStep) String() string { return fmt.Sprintf("%v: %s %d", s.After, s.What, s.Whom) }

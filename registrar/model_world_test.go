@@ -73,6 +73,7 @@ func newModelWorld(ctx context.Context, p modelPlay, faults modelFaults) *modelW
 		n.link.next.Store(int64(i * 7))
 		n.current = &modelRun{modelNode: n, over: true}
 		n.host = &modelHost{modelNode: n, link: &modelLink{world: w, fates: p.Fates}}
+		n.host.link.next.Store(int64(i * 5))
 		w.nodes[n.name] = n
 	}
 	return w
@@ -150,19 +151,16 @@ func (w *modelWorld) enlist(leader *modelNode) string {
 	return ""
 }
 
-// ledByLiving reports whether a run that lives leads and takes writes; heldByDead
-// whether the leader key is one's that is over.
-func (w *modelWorld) ledByLiving() (yes bool) {
-	w.change(func() {
-		n, held := w.nodes[w.etcd.get(leaderKey).value]
-		yes = held && n.current.acknowledges()
-	})
-	return yes
+// ledByLiving reports whether the leader key is of a node that takes writes.
+func (w *modelWorld) ledByLiving() bool {
+	n, held := w.nodes[w.etcd.get(leaderKey).value]
+	return held && n.current.acknowledges()
 }
 
-func (w *modelWorld) heldByDead() (yes bool) {
-	w.change(func() { k := w.etcd.get(leaderKey); yes = k.writer != nil && k.writer.over })
-	return yes
+// freeOfTheDead reports whether the leader key is not of a run that is over.
+func (w *modelWorld) freeOfTheDead() bool {
+	k := w.etcd.get(leaderKey)
+	return k.writer == nil || !k.writer.over
 }
 
 func (n *modelNode) etcd() *modelEtcd { return &n.world.etcd }

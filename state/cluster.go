@@ -32,6 +32,9 @@ type Cluster struct {
 	NodeSpec
 	// ReadOnlyPort is the public port of the replicas, 0 if there is none.
 	ReadOnlyPort int `json:"readonly_port,omitempty"`
+	// Global says that no other site of the federation gives the port to anybody
+	// else.
+	Global bool `json:"global,omitempty"`
 	// MaxSessions is how many clients a router serves at once; 0 leaves it to the
 	// router.
 	MaxSessions int `json:"max_sessions,omitempty"`

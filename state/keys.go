@@ -45,8 +45,16 @@ const (
 	InstanceURLPattern = "/registry/by-url/{url}"
 	BuildPattern       = "/registry/builds/{definition}/{backend}"
 	SitePattern        = "/site"
-	ElectionPattern    = "/election/{name}"
-	MarkerPattern      = "/engine/{id}"
+	// The patterns of what a site knows of its federation.
+	FederationSelfPattern    = FederationPrefix + "self"
+	FederationOverlayPattern = FederationPrefix + "overlay"
+	FederationLogPattern     = FederationPrefix + "log/{epoch}"
+	FederationOutboxPattern  = FederationPrefix + "outbox/{tx}/{dc}"
+	FederationGIPPattern     = FederationPrefix + "gip/{port}"
+	FederationHoldPattern    = FederationPrefix + "hold/{tx}"
+	FederationWantPattern    = FederationPrefix + "want/{id}"
+	ElectionPattern          = "/election/{name}"
+	MarkerPattern            = "/engine/{id}"
 )
 
 // IsReserved reports whether keys that begin with the segment are not for
@@ -74,6 +82,9 @@ const HostPrefix = "/registry/hosts/"
 // ServicePrefix is the namespace that Patroni is given: its keys of one
 // cluster are ServicePrefix, the escaped instance id, a slash and a name.
 const ServicePrefix = "/service/"
+
+// FederationPrefix is above every key of the federation.
+const FederationPrefix = "/federation/"
 
 // Segment escapes an id so that it is exactly one segment of a key: no slash,
 // never empty, and no two ids alike. Ids of letters, digits and -._~:@ stay
@@ -232,6 +243,29 @@ func AnnouncementParam(hostname, container string, port int) string {
 
 // SiteKey holds the random id of the site that this etcd cluster serves.
 func SiteKey() string { return SitePattern }
+
+// FederationSelfKey holds what the site permanently knows of its federation.
+func FederationSelfKey() string { return FederationSelfPattern }
+
+// FederationOverlayKey holds the site's part in a transaction that is not yet
+// decided. Leased: it passes by itself.
+func FederationOverlayKey() string { return FederationOverlayPattern }
+
+// FederationLogKey holds the decision that began an epoch.
+func FederationLogKey(epoch int) string { return fill(FederationLogPattern, strconv.Itoa(epoch)) }
+
+// FederationOutboxKey holds a decision that a site is still to be told of.
+func FederationOutboxKey(tx, dc string) string { return fill(FederationOutboxPattern, tx, dc) }
+
+// FederationGIPKey holds a global port: its instance and home.
+func FederationGIPKey(port int) string { return fill(FederationGIPPattern, strconv.Itoa(port)) }
+
+// FederationHoldKey holds what the site has agreed to and does not know the
+// outcome of.
+func FederationHoldKey(tx string) string { return fill(FederationHoldPattern, tx) }
+
+// FederationWantKey says that an instance is to have a global port.
+func FederationWantKey(id string) string { return fill(FederationWantPattern, id) }
 
 // ElectionKey names the holder of an elected office. Leased.
 func ElectionKey(name string) string { return fill(ElectionPattern, name) }

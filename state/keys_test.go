@@ -22,6 +22,11 @@ func TestPublishedKeys(t *testing.T) {
 		"/registry/nodes/10.0.0.7":                              state.BackendKey("10.0.0.7"),
 		"/registry/hosts/10.0.0.7":                              state.HostKey("10.0.0.7"),
 		"/state/instances/10.0.0.5@-@7":                         state.RouterKey("10.0.0.5", 7),
+		"/federation/self":                                      state.FederationSelfKey(),
+		"/federation/overlay":                                   state.FederationOverlayKey(),
+		"/federation/log/7":                                     state.FederationLogKey(7),
+		"/federation/outbox/t1/dc-1":                            state.FederationOutboxKey("t1", "dc-1"),
+		"/federation/gip/30006":                                 state.FederationGIPKey(30006),
 		"/postgresql-brokerpatroni/0.patroni.bosh:cf-cb71:5432": state.AnnouncementKey("postgresql-brokerpatroni", "0.patroni.bosh", "cf-cb71", 5432),
 	} {
 		if got != want {

@@ -100,6 +100,12 @@ func (tx *Tx) PutLeased(key string, value []byte) {
 	tx.write(key, write{value: append([]byte{}, value...), lease: tx.lease})
 }
 
+// PutUnder writes a key under a lease of the caller's, which nobody keeps alive:
+// it goes when the lease ends.
+func (tx *Tx) PutUnder(key string, value []byte, lease clientv3.LeaseID) {
+	tx.write(key, write{value: append([]byte{}, value...), lease: lease})
+}
+
 // PutJSON writes v as JSON without a lease.
 func (tx *Tx) PutJSON(key string, v any) {
 	value, err := json.Marshal(v)

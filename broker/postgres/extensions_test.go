@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/pgpatron/pgpatron/broker"
+	"github.com/pgpatron/pgpatron/broker/catalog"
 )
 
 // extensions returns those of the application's database.
@@ -23,7 +23,7 @@ func (i *instance) extensions() string {
 // dropped again.
 func TestDefaultExtensionsAreTrusted(t *testing.T) {
 	i := newInstance(t)
-	all := broker.DefaultExtensions()
+	all := catalog.DefaultExtensions()
 	slices.Sort(all)
 	for range 2 {
 		if err := i.database.ChangeExtensions(t.Context(), i.cluster, all, nil); err != nil {

@@ -13,6 +13,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pgpatron/pgpatron/broker"
+	"github.com/pgpatron/pgpatron/broker/catalog"
+	"github.com/pgpatron/pgpatron/federation"
 	"github.com/pgpatron/pgpatron/patroni"
 	"github.com/pgpatron/pgpatron/state"
 )
@@ -39,13 +41,14 @@ func addBroker(s *settings, cfg *broker.Config) {
 	add(s, "admin-password", &cfg.AdminPassword, "", "the operators' password; better in the environment than here", secret)
 	add(s, "ports", &cfg.Ports, "30000-30999", "public ports, FIRST-LAST", state.ParsePorts)
 	add(s, "image", &cfg.Image, defaultImage(), "container image of new nodes", text)
-	add(s, "service", &cfg.Service, "", "how the service shows itself in marketplaces, as a YAML map", strictYAML[broker.Service])
-	add(s, "plans", &cfg.Plans, "", "plans as a YAML list; default: single, cluster, ha", strictYAML[[]broker.Plan])
+	add(s, "service", &cfg.Service, "", "how the service shows itself in marketplaces, as a YAML map", strictYAML[catalog.Service])
+	add(s, "plans", &cfg.Plans, "", "plans as a YAML list; default: single, cluster, ha", strictYAML[[]catalog.Plan])
 	add(s, "provision-timeout", &cfg.ProvisionTimeout, "10m", "how long an instance may take to become usable", duration)
 	add(s, "update-timeout", &cfg.UpdateTimeout, "30m", "how long a step of an update may take that copies an instance's data or makes a container anew", duration)
 	add(s, "postgres-major", &cfg.PostgresMajor, fmt.Sprint(patroni.PostgresMajor), "major version of PostgreSQL in the image", strconv.Atoi)
 	add(s, "min-binding-lifetime", &cfg.MinBindingLifetime, "1m", "the shortest lifetime that a binding may be given", duration)
 	add(s, "max-binding-lifetime", &cfg.MaxBindingLifetime, "87600h", "the longest lifetime that a binding may be given", duration)
+	add(s, "global-ports", &cfg.GlobalByDefault, "false", "give every new instance a port that all sites of the federation agree on", boolean)
 	add(s, "hostname", &cfg.Hostname, hostname(), "the name of this host", text)
 }
 
@@ -74,7 +77,7 @@ func brokerProcess() process {
 		if cfg.SealKey, err = broker.ReadSealKey(keyFile, true); err != nil {
 			return err
 		}
-		cfg.Log, cfg.TLS = log, files.config()
+		cfg.Log, cfg.TLS, cfg.GlobalPorts = log, files.config(), &federation.GlobalPorts{}
 		client, err := connect(ctx, etcd)
 		if err != nil {
 			return err

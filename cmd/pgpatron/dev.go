@@ -18,9 +18,11 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
+	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pgpatron/pgpatron/broker"
+	"github.com/pgpatron/pgpatron/federation"
 	"github.com/pgpatron/pgpatron/registrar"
 	"github.com/pgpatron/pgpatron/router"
 	"github.com/pgpatron/pgpatron/state"
@@ -42,6 +44,7 @@ type dev struct {
 	registrar      registrar.Config
 	router         router.Config
 	registry       registrySettings
+	federation     federation.Config
 
 	log    *slog.Logger
 	stderr io.Writer
@@ -63,6 +66,8 @@ func devProcess() process {
 		addDisk(s, &d.registrar)
 		add(s, "docker-host", &d.dockerHost, "", "where the Docker Engine listens; default: as Docker's own tools find it", text)
 		add(s, "hold", &d.router.Hold, "30s", "how long a connection may wait for a leader", duration)
+		add(s, "federation-listen", &d.federation.Listen, "127.0.0.1:9610", "host:port on which other sites are served, if dc is set", federation.ParseAddress)
+		addFederation(s, &d.federation)
 		addBroker(s, &d.broker)
 	}
 	start := func(ctx context.Context, log *slog.Logger, stderr io.Writer) error {
@@ -192,10 +197,12 @@ func (d *dev) runProcesses(ctx context.Context, bridge netip.Addr) error {
 	if err := d.configureRouter(ctx, metrics); err != nil {
 		return err
 	}
+	d.broker.GlobalPorts = &federation.GlobalPorts{}
 	b, errBroker := broker.New(d.broker, client)
 	registrars, serveRegistry, errRegistrar := d.newRegistrars(bridge, site, client, metrics)
 	r, errRouter := router.New(d.router, client)
-	if err := errors.Join(errBroker, errRegistrar, errRouter); err != nil {
+	f, errFederation := d.newFederation(client)
+	if err := errors.Join(errBroker, errRegistrar, errRouter, errFederation); err != nil {
 		return fmt.Errorf("configuration:\n%w", err)
 	}
 	tasks, ctx := errgroup.WithContext(ctx)
@@ -204,10 +211,24 @@ func (d *dev) runProcesses(ctx context.Context, bridge netip.Addr) error {
 	}
 	tasks.Go(func() error { return r.Run(ctx) })
 	tasks.Go(func() error { return b.Run(ctx) })
+	if f != nil {
+		tasks.Go(func() error { return f.Run(ctx) })
+	}
 	tasks.Go(func() error { return serveMetrics(ctx, d.registryListen, metrics, serveRegistry) })
 	tasks.Go(func() error { return d.watchEtcd(ctx) })
 	tasks.Go(func() error { return d.announce(ctx, b, registrars) })
 	return tasks.Wait()
+}
+
+// newFederation returns the federation process, or nil if the site has no name
+// to join a federation with.
+func (d *dev) newFederation(client *clientv3.Client) (*federation.Federation, error) {
+	if d.federation.DC == "" {
+		return nil, nil
+	}
+	d.federation.Ports, d.federation.Hostname = d.broker.Ports, d.broker.Hostname
+	d.federation.Log = d.log.With("process", "federation")
+	return federation.New(d.federation, client)
 }
 
 // watchEtcd ends the site if its etcd ends.

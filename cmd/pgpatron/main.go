@@ -50,10 +50,11 @@ func newRoot() *cobra.Command {
 	}
 	root.AddCommand(initCommand(), smokeCommand(), registryCommand())
 	root.AddCommand(operatorCommands()...)
+	root.AddCommand(federationCommands()...)
 	return root
 }
 
 // processes are the long-running subcommands.
 func processes() []process {
-	return []process{devProcess(), brokerProcess(), registrarProcess(), routerProcess()}
+	return []process{devProcess(), brokerProcess(), registrarProcess(), routerProcess(), federationProcess()}
 }

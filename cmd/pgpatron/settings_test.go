@@ -11,13 +11,13 @@ import (
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
 
-	"github.com/pgpatron/pgpatron/broker"
+	"github.com/pgpatron/pgpatron/broker/catalog"
 )
 
 type sample struct {
 	listen string
 	hold   time.Duration
-	plans  []broker.Plan
+	plans  []catalog.Plan
 	share  bool
 }
 
@@ -30,7 +30,7 @@ func load(t *testing.T, args []string, env map[string]string, file string) (samp
 	s.env = func(name string) (string, bool) { v, ok := env[name]; return v, ok }
 	add(s, "listen-at", &got.listen, "127.0.0.1:1", "", hostPort)
 	add(s, "hold", &got.hold, "30s", "", duration)
-	add(s, "plans", &got.plans, "", "", strictYAML[[]broker.Plan])
+	add(s, "plans", &got.plans, "", "", strictYAML[[]catalog.Plan])
 	add(s, "share", &got.share, "false", "", boolean)
 	if err := flags.Parse(args); err != nil {
 		t.Fatal(err)
@@ -97,7 +97,7 @@ func TestPlansInTheFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []broker.Plan{{ID: "a", Name: "tiny", Description: "one", Nodes: 1, MemoryMB: 256, MilliCPU: 500}}
+	want := []catalog.Plan{{ID: "a", Name: "tiny", Description: "one", Nodes: 1, MemoryMB: 256, MilliCPU: 500}}
 	if diff := cmp.Diff(want, got.plans); diff != "" {
 		t.Error(diff)
 	}
@@ -139,7 +139,8 @@ func TestReferenceFilesParse(t *testing.T) {
 }
 
 // ownOrSecret are settings that a shared file does not hold.
-var ownOrSecret = map[string]bool{"etcd-password": true, "etcd-password-for-nodes": true, "password": true, "previous-username": true, "admin-password": true, "previous-password": true, "hostname": true, "image": true, "plans": true, "service": true}
+var ownOrSecret = map[string]bool{"etcd-password": true, "etcd-password-for-nodes": true, "password": true, "previous-username": true, "admin-password": true, "previous-password": true, "hostname": true, "image": true, "plans": true, "service": true,
+	"dc": true, "address": true, "cert": true, "key": true, "ca": true, "join-token": true}
 
 func textOf(t *testing.T, file []byte, key string) string {
 	t.Helper()

@@ -36,7 +36,7 @@ func All(image string) []User {
 			Reads: []Range{site},
 			Writes: []Range{
 				engines, office("broker"), prefix(state.PlanCountPattern), prefix(state.DrainPattern), prefix("/routing/"),
-				prefix(state.ServicePrefix), prefix(state.InstancePattern), prefix("/state/"), prefix("/federation/"),
+				prefix(state.ServicePrefix), prefix(state.InstancePattern), prefix("/state/"), prefix(state.FederationPrefix),
 			},
 		},
 		{
@@ -59,7 +59,7 @@ func All(image string) []User {
 		{
 			Name:   "federation",
 			Reads:  []Range{span(prefix(state.ElectionPattern), prefix(state.InstancePattern))},
-			Writes: []Range{engines, office("federation"), prefix("/federation/"), prefix("/routing/")},
+			Writes: []Range{engines, office("federation"), prefix(state.FederationPrefix), prefix("/routing/")},
 		},
 	}
 }
