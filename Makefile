@@ -6,7 +6,7 @@ export PATH := $(PATH):/usr/local/go/bin:/usr/sbin:/sbin
 # A clone that git does not trust (another user's) still builds, only without its revision.
 build := CGO_ENABLED=0 go build -trimpath -buildvcs=$(shell git rev-parse HEAD >/dev/null 2>&1 && echo auto || echo false)
 
-.PHONY: help build bin/pgpatron bin/patroni-node image demo hosts hosts-down test check bench clean
+.PHONY: deb release sbom help build bin/pgpatron bin/patroni-node image demo hosts hosts-down test check bench clean
 
 help: ## say what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -38,7 +38,7 @@ test: image bin/pgpatron ## set up what is missing, then check and run every tes
 	ci/check
 	ci/database go test -race ./...
 	go test -v -run TestModel ./federation
-	go test -race -tags system -count=1 -timeout 30m -p 1 ./registrar ./registrar/deploy ./fixtures/system
+	go test -race -tags system -count=1 -timeout 30m -p 1 ./registrar ./registrar/deploy ./fixtures/system ./ci/bosh/test
 
 check: ## format, vet, staticcheck, known vulnerabilities, go.mod
 	ci/check
@@ -47,6 +47,16 @@ bench: ## measure the router beside HAProxy and pgbouncer, then run every benchm
 	ci/bench
 	go test -run '^$$' -bench . -benchmem ./...
 
+deb: ## build Debian packages into dist/, and try them
+	ci/deb dist
+	ci/deb-test dist
+
+sbom: ## print what the programs are made of, as CycloneDX
+	@ci/sbom
+
+release: ## try the BOSH release: templates, packaging scripts, tarball
+	ci/bosh-test
+
 clean: ## remove what the demo, the tests and the build have left
 	ci/clean demo test
-	rm -rf bin
+	rm -rf bin dist

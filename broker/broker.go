@@ -10,6 +10,7 @@ package broker
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -83,6 +84,9 @@ func (b *Broker) Run(ctx context.Context) error {
 	}
 	b.addr = listener.Addr()
 	b.bound.Do(func() { close(b.listening) })
+	if b.cfg.TLS != nil {
+		listener = tls.NewListener(listener, b.cfg.TLS)
+	}
 	server := &http.Server{
 		Handler:           b.Handler(),
 		ReadHeaderTimeout: 10 * time.Second,

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -22,6 +23,8 @@ const ServiceID = "beb5973c-e1b2-11e5-a736-c7c0b526363d"
 type Config struct {
 	// Listen is the host:port of the OSB API. Default 127.0.0.1:8888.
 	Listen string
+	// TLS, if set, has the API served over HTTPS.
+	TLS *tls.Config
 	// Username and Password are the platform's login.
 	Username string
 	Password state.Secret

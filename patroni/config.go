@@ -60,7 +60,12 @@ type etcdConfig struct {
 	Hosts    []string `yaml:"hosts"`
 	// UseProxies keeps Patroni to Hosts. Otherwise it replaces them by what
 	// etcd's members advertise, which a container may be unable to reach.
-	UseProxies bool `yaml:"use_proxies"`
+	UseProxies bool   `yaml:"use_proxies"`
+	Username   quoted `yaml:"username,omitempty"`
+	Password   quoted `yaml:"password,omitempty"`
+	CACert     string `yaml:"cacert,omitempty"`
+	Cert       string `yaml:"cert,omitempty"`
+	Key        string `yaml:"key,omitempty"`
 }
 
 type bootstrapConfig struct {
@@ -149,7 +154,7 @@ func (q quoted) GoString() string { return q.String() }
 // NewConfig returns Patroni's configuration for a node whose addresses are
 // announced as addrs.
 func NewConfig(node NodeConfig, addrs Addresses, paths Paths) (Config, error) {
-	etcd, err := newEtcdConfig(node.Etcd)
+	etcd, err := newEtcdConfig(node, paths)
 	if err != nil {
 		return Config{}, err
 	}
@@ -225,9 +230,13 @@ func NewDynamicConfig(synchronous bool) DynamicConfig {
 	return cfg
 }
 
-func newEtcdConfig(endpoints []string) (etcdConfig, error) {
-	cfg := etcdConfig{UseProxies: true}
-	for _, endpoint := range endpoints {
+func newEtcdConfig(node NodeConfig, paths Paths) (etcdConfig, error) {
+	files := node.EtcdTLS.files(paths.Run)
+	cfg := etcdConfig{
+		UseProxies: true, CACert: files.ca, Cert: files.cert, Key: files.key,
+		Username: quoted(node.EtcdLogin.Username), Password: quoted(node.EtcdLogin.Password.Reveal()),
+	}
+	for _, endpoint := range node.Etcd {
 		u, err := url.Parse(endpoint)
 		if err != nil {
 			return etcdConfig{}, fmt.Errorf("etcd endpoint: %w", err)

@@ -28,6 +28,10 @@ type NodeConfig struct {
 	Container string `json:"container"`
 	// Etcd are the client URLs of etcd as the container reaches them.
 	Etcd []string `json:"etcd"`
+	// EtcdLogin is the etcd user that the node logs in as; empty: none.
+	EtcdLogin state.Credentials `json:"etcd_login,omitzero"`
+	// EtcdTLS is what a node needs where the URLs are https.
+	EtcdTLS EtcdTLS `json:"etcd_tls,omitzero"`
 
 	// Superuser is Patroni's own login. It is refused over the network.
 	Superuser state.Credentials `json:"superuser"`
@@ -102,6 +106,12 @@ func (cfg NodeConfig) validateEtcd() []error {
 		return []error{errors.New("etcd: must name at least one URL")}
 	}
 	var errs []error
+	if (cfg.EtcdLogin.Username == "") != (cfg.EtcdLogin.Password == "") {
+		errs = append(errs, errors.New("etcd_login: a username needs a password, and a password a username"))
+	}
+	if (cfg.EtcdTLS.Cert == "") != (cfg.EtcdTLS.Key == "") {
+		errs = append(errs, errors.New("etcd_tls: a certificate needs its key, and a key its certificate"))
+	}
 	for _, endpoint := range cfg.Etcd {
 		u, err := url.Parse(endpoint)
 		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.Port() == "" || u.User != nil {

@@ -79,6 +79,8 @@ func TestValidateRefuses(t *testing.T) {
 	}{
 		"etcd without a port":   {func(c *patroni.NodeConfig) { c.Etcd = []string{"http://etcd"} }, `etcd: "http://etcd" is not a URL`},
 		"etcd without a scheme": {func(c *patroni.NodeConfig) { c.Etcd = []string{"etcd:2379"} }, `etcd: "etcd:2379" is not a URL`},
+		"etcd login halved":     {func(c *patroni.NodeConfig) { c.EtcdLogin.Username = "node" }, "etcd_login: a username needs a password"},
+		"etcd without its key":  {func(c *patroni.NodeConfig) { c.EtcdTLS.Cert = "x" }, "etcd_tls: a certificate needs its key"},
 		"etcd of two schemes":   {func(c *patroni.NodeConfig) { c.Etcd = []string{"http://a:1", "https://b:1"} }, "differ in scheme"},
 		"name to be quoted":     {func(c *patroni.NodeConfig) { c.Owner = "App" }, `owner: "App" is not`},
 		"name twice":            {func(c *patroni.NodeConfig) { c.Admin.Username = "app_owner" }, `admin.username: "app_owner" is the name of owner, too`},

@@ -44,6 +44,9 @@ type Config struct {
 	Site string
 	// Etcd are the client URLs of etcd as the containers reach them.
 	Etcd []string
+	// EtcdLogin and EtcdTLS are what containers reach it with.
+	EtcdLogin state.Credentials
+	EtcdTLS   patroni.EtcdTLS
 	// SessionTTL is how long the host stays registered after its registrar fell
 	// silent. Default 10 s.
 	SessionTTL time.Duration

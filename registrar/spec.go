@@ -2,6 +2,7 @@ package registrar
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -12,6 +13,7 @@ import (
 	"github.com/docker/go-connections/nat"
 
 	"github.com/pgpatron/pgpatron/patroni"
+	"github.com/pgpatron/pgpatron/state/sealed"
 )
 
 const (
@@ -135,6 +137,9 @@ func tcpPort(port int) nat.Port { return nat.Port(fmt.Sprintf("%d/tcp", port)) }
 // nodeFile returns the content of a node's node.json.
 func (c Config) nodeFile(g goal, node string) ([]byte, error) {
 	cluster := g.cluster
+	if sealed.IsSealed(cluster.SuperuserCredentials.Password.Reveal()) {
+		return nil, errors.New("the cluster's record is sealed: give this registrar the record_key_file of the brokers")
+	}
 	n := patroni.NodeConfig{
 		InstanceID:  cluster.InstanceID,
 		NodeID:      node,
@@ -142,6 +147,8 @@ func (c Config) nodeFile(g goal, node string) ([]byte, error) {
 		Hostname:    c.Hostname,
 		Container:   containerName(node),
 		Etcd:        c.Etcd,
+		EtcdLogin:   c.EtcdLogin,
+		EtcdTLS:     c.EtcdTLS,
 		Superuser:   cluster.SuperuserCredentials,
 		Replication: cluster.ReplicationCredentials,
 		Admin:       cluster.AdminCredentials,

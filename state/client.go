@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
@@ -16,30 +17,26 @@ import (
 // streamWindow is how many bytes etcd may send ahead of us on one stream.
 const streamWindow = 4 << 20
 
-// Dial returns a client of the etcd cluster at endpoints. It does not connect:
-// Check does.
+// silent takes what the client library would log: errors say it better.
+var silent = zap.NewNop()
+
+// Dial returns a client of the etcd cluster at endpoints, which asks neither for
+// TLS nor for a login. It does not connect: Check does.
 func Dial(endpoints []string) (*clientv3.Client, error) {
-	client, err := clientv3.New(clientv3.Config{
-		Endpoints:            endpoints,
-		DialTimeout:          5 * time.Second,
-		DialKeepAliveTime:    5 * time.Second,
-		DialKeepAliveTimeout: 3 * time.Second,
-		Logger:               zap.NewNop(),
-		DialOptions: []grpc.DialOption{
-			grpc.WithConnectParams(grpc.ConnectParams{
-				Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
-				MinConnectTimeout: 3 * time.Second,
-			}),
-			// Windows that gRPC sizes itself cost a ping for each message of a
-			// watch. These hold a page of a load.
-			grpc.WithInitialWindowSize(streamWindow),
-			grpc.WithInitialConnWindowSize(2 * streamWindow),
-		},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("etcd client for %s: %w", strings.Join(endpoints, ","), err)
+	return Access{Endpoints: endpoints}.Dial()
+}
+
+func connectOptions() []grpc.DialOption {
+	return []grpc.DialOption{
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
+			MinConnectTimeout: 3 * time.Second,
+		}),
+		// Windows that gRPC sizes itself cost a ping for each message of a
+		// watch. These hold a page of a load.
+		grpc.WithInitialWindowSize(streamWindow),
+		grpc.WithInitialConnWindowSize(2 * streamWindow),
 	}
-	return client, nil
 }
 
 // Check reports in words whether the etcd cluster can be used: whether it
@@ -52,10 +49,28 @@ func Check(ctx context.Context, client *clientv3.Client) error {
 		return nil
 	}
 	endpoints := client.Endpoints()
-	if answers(context.WithoutCancel(ctx), client, endpoints) {
-		return fmt.Errorf("etcd at %s answers but has no quorum: see that a majority of its members runs (%w)", strings.Join(endpoints, ","), err)
+	names := strings.Join(endpoints, ",")
+	if isLoginRefused(err) {
+		return fmt.Errorf("etcd at %s refuses this process: see etcd_username, and what pgpatron init etcd grants (%w)", names, err)
 	}
-	return fmt.Errorf("etcd at %s does not answer: start it, or name other endpoints (%w)", strings.Join(endpoints, ","), err)
+	if answers(context.WithoutCancel(ctx), client, endpoints) {
+		return fmt.Errorf("etcd at %s answers but has no quorum: see that a majority of its members runs (%w)", names, err)
+	}
+	return notAnswering(names, err)
+}
+
+func notAnswering(names string, err error) error {
+	return fmt.Errorf("etcd at %s does not answer: start it, or name other endpoints (%w)", names, err)
+}
+
+// isLoginRefused reports whether etcd answered, but not to this user.
+func isLoginRefused(err error) bool {
+	for _, refusal := range []error{rpctypes.ErrAuthFailed, rpctypes.ErrUserEmpty, rpctypes.ErrUserNotFound, rpctypes.ErrPermissionDenied, rpctypes.ErrInvalidAuthToken} {
+		if errors.Is(err, refusal) {
+			return true
+		}
+	}
+	return false
 }
 
 // answers reports whether any member serves even without a quorum.

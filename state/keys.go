@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -24,7 +25,7 @@ const (
 	UnboundPattern    = "/routing/unbound/{port}/{router}"
 	InstancePattern   = "/serviceinstance/{id}"
 	BindingPattern    = "/serviceinstance/{id}/bindings/{binding}"
-	FencePattern      = "/serviceinstance/{id}/fence"
+	FencePattern      = "/service/{id}/fence"
 	PlanCountPattern  = "/plans/{plan}/instances"
 	RouterPattern     = "/state/instances/{router}"
 	BackendPattern    = "/registry/nodes/{backend}"
@@ -53,18 +54,27 @@ const (
 	FederationHoldPattern    = FederationPrefix + "hold/{tx}"
 	FederationWantPattern    = FederationPrefix + "want/{id}"
 	ElectionPattern          = "/election/{name}"
-	markerPattern            = "/engine/{id}"
+	MarkerPattern            = "/engine/{id}"
 )
 
 // IsReserved reports whether keys that begin with the segment are not for
 // announcements: they are records, Patroni's or those of an engine.
 func IsReserved(segment string) bool {
-	switch segment {
-	case "service", "routing", "serviceinstance", "state", "registry", "site", "election", "engine", "federation":
-		return true
-	}
-	return false
+	return slices.Contains(reserved, segment)
 }
+
+// ReservedPrefixes are above all keys that begin with a reserved segment, in
+// order.
+func ReservedPrefixes() []string {
+	var out []string
+	for _, segment := range reserved {
+		out = append(out, "/"+segment+"/")
+	}
+	slices.Sort(out)
+	return out
+}
+
+var reserved = []string{"service", "routing", "serviceinstance", "state", "registry", "site", "election", "engine", "federation", "plans"}
 
 // HostPrefix is above every key of HostPattern.
 const HostPrefix = "/registry/hosts/"
@@ -261,4 +271,4 @@ func FederationWantKey(id string) string { return fill(FederationWantPattern, id
 func ElectionKey(name string) string { return fill(ElectionPattern, name) }
 
 // markerKey holds the id of an engine's last transaction. Leased.
-func markerKey(engine string) string { return fill(markerPattern, engine) }
+func markerKey(engine string) string { return fill(MarkerPattern, engine) }

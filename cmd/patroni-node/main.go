@@ -12,6 +12,9 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/pgpatron/pgpatron/patroni"
 	"github.com/pgpatron/pgpatron/state"
@@ -55,7 +58,11 @@ func runNode(ctx context.Context, node patroni.NodeConfig, log *slog.Logger) err
 	if err != nil {
 		return err
 	}
-	etcd, err := state.Dial(node.Etcd)
+	access, err := node.EtcdAccess(patroni.RunPath)
+	if err != nil {
+		return err
+	}
+	etcd, err := dial(ctx, access, log)
 	if err != nil {
 		return err
 	}
@@ -79,4 +86,21 @@ func runNode(ctx context.Context, node patroni.NodeConfig, log *slog.Logger) err
 		Log:     log,
 	}
 	return n.Run(ctx)
+}
+
+// dial returns a client of etcd. Logging in needs etcd to answer, for which a
+// node waits.
+func dial(ctx context.Context, access state.Access, log *slog.Logger) (*clientv3.Client, error) {
+	for {
+		etcd, err := access.Dial()
+		if err == nil {
+			return etcd, nil
+		}
+		log.WarnContext(ctx, "logging in to etcd, will retry", "err", err)
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
 }

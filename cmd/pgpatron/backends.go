@@ -23,7 +23,7 @@ import (
 // served.
 func (d *dev) newRegistrars(bridge netip.Addr, site string, client *clientv3.Client, metrics prometheus.Registerer) ([]*registrar.Registrar, http.Handler, error) {
 	d.registrar.Backend, d.registrar.Hostname, d.registrar.Site = bridge, d.broker.Hostname, site
-	d.registrar.DockerHost, d.registrar.Etcd = d.dockerHost, urls(d.etcd.Endpoints()[1:])
+	d.registrar.DockerHost, d.registrar.Etcd = d.dockerHost, urls(d.etcd.Endpoints()[1:], false)
 	d.registrar.Log, d.registrar.Registerer = d.log.With("process", "registrar"), metrics
 	var registrars []*registrar.Registrar
 	var errs []error

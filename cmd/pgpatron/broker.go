@@ -1,15 +1,16 @@
 package main
 
 import (
-	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"strconv"
 
-	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/pgpatron/pgpatron/broker"
 	"github.com/pgpatron/pgpatron/broker/catalog"
@@ -28,11 +29,6 @@ func hostname() string {
 		return "localhost"
 	}
 	return name
-}
-
-// addEtcd adds the setting that every process but dev has.
-func addEtcd(s *settings, into *[]string) {
-	add(s, "etcd", into, "127.0.0.1:2379", "host:port addresses of the site's etcd, separated by commas", endpoints)
 }
 
 // addBroker adds what dev has in common with broker.
@@ -56,33 +52,68 @@ func addBroker(s *settings, cfg *broker.Config) {
 	add(s, "hostname", &cfg.Hostname, hostname(), "the name of this host", text)
 }
 
-func brokerCommand() *cobra.Command {
+func brokerProcess() process {
 	var cfg broker.Config
-	var etcd []string
+	var etcd state.Access
 	var keyFile string
-	return process("broker", "Serve the Open Service Broker API", func(s *settings) {
+	var files certificateFiles
+	var records recordKey
+	bind := func(s *settings) {
 		addEtcd(s, &etcd)
+		records.add(s)
 		addBroker(s, &cfg)
 		add(s, "listen", &cfg.Listen, "127.0.0.1:8888", "host:port of the OSB API", hostPort)
+		add(s, "tls-cert", &files.cert, "", "PEM file with the API's certificate; with it the API is served over HTTPS", text)
+		add(s, "tls-key", &files.key, "", "PEM file with the certificate's key", text)
 		add(s, "router-host", &cfg.RouterHost, "127.0.0.1", "public host of every instance: a name or address of the routers", text)
 		add(s, "share-backends", &cfg.ShareBackends, "false", "allow several nodes of an instance on one backend", boolean)
 		add(s, "bind-timeout", &cfg.BindTimeout, "50s", "how long a request to bind or unbind waits for the database", duration)
 		add(s, "seal-key-file", &keyFile, "seal.key", "file with the key that seals bindings' secrets, the same for all brokers of the site; made if missing", text)
-	}, func(ctx context.Context, log *slog.Logger, _ io.Writer) (err error) {
+	}
+	check := func() error {
+		return errors.Join(checkBroker(cfg, keyFile), files.validate(), records.check(), etcd.Validate())
+	}
+	start := func(ctx context.Context, log *slog.Logger, _ io.Writer) (err error) {
 		if cfg.SealKey, err = broker.ReadSealKey(keyFile, true); err != nil {
 			return err
 		}
-		cfg.Log, cfg.GlobalPorts = log, &federation.GlobalPorts{}
-		cfg.Hostname = cmp.Or(cfg.Hostname, hostname())
+		cfg.Log, cfg.TLS, cfg.GlobalPorts = log, files.config(), &federation.GlobalPorts{}
 		client, err := connect(ctx, etcd)
 		if err != nil {
 			return err
 		}
 		defer client.Close()
+		if err := records.wrap(client); err != nil {
+			return err
+		}
 		b, err := broker.New(cfg, client)
 		if err != nil {
 			return err
 		}
-		return b.Run(ctx)
-	})
+		tasks, ctx := errgroup.WithContext(ctx)
+		tasks.Go(func() error { return b.Run(ctx) })
+		tasks.Go(func() error {
+			return notifyReady(ctx, log, func(ctx context.Context) error {
+				_, err := b.Ready(ctx)
+				return err
+			})
+		})
+		return tasks.Wait()
+	}
+	return process{"broker", "Serve the Open Service Broker API", bind, check, start}
+}
+
+// checkBroker tells what is wrong with a broker's configuration. A key that is
+// missing is made at the start.
+func checkBroker(cfg broker.Config, keyFile string) error {
+	key, err := broker.ReadSealKey(keyFile, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		key, err = broker.SealKey{1}, nil
+	}
+	if err == nil {
+		cfg.SealKey = key
+		return cfg.WithDefaults().Validate()
+	}
+	cfg.SealKey = broker.SealKey{1}
+	return errors.Join(fmt.Errorf("broker.seal_key_file: %w", err), cfg.WithDefaults().Validate())
 }

@@ -18,7 +18,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/spf13/cobra"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sync/errgroup"
 
@@ -52,9 +51,9 @@ type dev struct {
 	etcd   *embedded.Etcd
 }
 
-func devCommand() *cobra.Command {
+func devProcess() process {
 	var d dev
-	return process("dev", "Run a whole site on this machine, for development", func(s *settings) {
+	bind := func(s *settings) {
 		add(s, "data-dir", &d.dataDir, "pgpatron-data", "where etcd's data, keys, the password and the registry's token are kept", text)
 		add(s, "broker-listen", &d.broker.Listen, "127.0.0.1:8888", "host:port of the OSB API", hostPort)
 		add(s, "etcd-listen", &d.etcdListen, "127.0.0.1:2379", "host:port of the embedded etcd; its port is taken on Docker's bridge, too", hostPort)
@@ -70,16 +69,18 @@ func devCommand() *cobra.Command {
 		add(s, "federation-listen", &d.federation.Listen, "127.0.0.1:9610", "host:port on which other sites are served, if dc is set", federation.ParseAddress)
 		addFederation(s, &d.federation)
 		addBroker(s, &d.broker)
-	}, func(ctx context.Context, log *slog.Logger, stderr io.Writer) error {
+	}
+	start := func(ctx context.Context, log *slog.Logger, stderr io.Writer) error {
 		d.log, d.stderr = log, stderr
 		return d.run(ctx)
-	})
+	}
+	return process{"dev", "Run a whole site on this machine, for development", bind, nil, start}
 }
 
 // run starts what the processes stand on, then the processes, and ends with
 // ctx. The containers live on.
 func (d *dev) run(ctx context.Context) error {
-	fmt.Fprintln(d.stderr, "pgpatron dev is for development: one machine, no TLS, an etcd without a copy. Not for production.")
+	fmt.Fprintln(d.stderr, "pgpatron dev is for development: one machine, an etcd without a copy, without TLS and without users. Not for production.")
 	bridge, err := d.checkDocker(ctx)
 	if err != nil {
 		return err

@@ -2,10 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
-
-	"github.com/spf13/cobra"
 
 	"github.com/pgpatron/pgpatron/federation"
 	"github.com/pgpatron/pgpatron/state"
@@ -26,17 +25,19 @@ func addFederation(s *settings, cfg *federation.Config) {
 	add(s, "lease", &cfg.Lease, "30s", "how long the site keeps still for a transaction that it hears nothing of; the same at every site", duration)
 }
 
-func federationCommand() *cobra.Command {
+func federationProcess() process {
 	var cfg federation.Config
-	var etcd []string
-	return process("federation", "Agree with other sites on global ports", func(s *settings) {
+	var etcd state.Access
+	bind := func(s *settings) {
 		addEtcd(s, &etcd)
 		addFederation(s, &cfg)
 		add(s, "listen", &cfg.Listen, "127.0.0.1:9610", "host:port on which other sites and pgpatron dc are served", hostPort)
 		add(s, "address", &cfg.Address, "", "host:port at which other sites reach this one; default: as listen", federation.ParseAddress)
 		add(s, "ports", &cfg.Ports, "30000-30999", "public ports, FIRST-LAST, as the broker's", state.ParsePorts)
 		add(s, "hostname", &cfg.Hostname, hostname(), "the name of this host", text)
-	}, func(ctx context.Context, log *slog.Logger, _ io.Writer) error {
+	}
+	check := func() error { return errors.Join(etcd.Validate(), cfg.WithDefaults().Validate()) }
+	start := func(ctx context.Context, log *slog.Logger, _ io.Writer) error {
 		client, err := connect(ctx, etcd)
 		if err != nil {
 			return err
@@ -48,5 +49,6 @@ func federationCommand() *cobra.Command {
 			return err
 		}
 		return f.Run(ctx)
-	})
+	}
+	return process{"federation", "Agree with other sites on global ports", bind, check, start}
 }

@@ -4,10 +4,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -47,32 +45,16 @@ func newRoot() *cobra.Command {
 		SilenceErrors:     true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
-	root.AddCommand(devCommand(), brokerCommand(), registrarCommand(), routerCommand(), registryCommand(), federationCommand())
+	for _, p := range processes() {
+		root.AddCommand(p.command())
+	}
+	root.AddCommand(initCommand(), smokeCommand(), registryCommand())
 	root.AddCommand(operatorCommands()...)
 	root.AddCommand(federationCommands()...)
 	return root
 }
 
-// process makes the subcommand of one process: bind adds its settings, start
-// runs it with them until the context ends.
-func process(use, short string, bind func(*settings), start func(context.Context, *slog.Logger, io.Writer) error) *cobra.Command {
-	cmd := &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs}
-	s := newSettings(cmd.Flags())
-	var file string
-	var logLevel slog.Level
-	cmd.Flags().StringVar(&file, "config", "", "YAML file with any of these settings, dashes written as underscores")
-	add(s, "log-level", &logLevel, "info", "what is logged: debug, info, warn or error", level)
-	bind(s)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if err := s.load(file); err != nil {
-			return fmt.Errorf("configuration:\n%w", err)
-		}
-		log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: logLevel}))
-		err := start(cmd.Context(), log, cmd.ErrOrStderr())
-		if cmd.Context().Err() != nil && errors.Is(err, context.Canceled) {
-			return nil // told to end while it was still beginning
-		}
-		return err
-	}
-	return cmd
+// processes are the long-running subcommands.
+func processes() []process {
+	return []process{devProcess(), brokerProcess(), registrarProcess(), routerProcess(), federationProcess()}
 }

@@ -97,7 +97,7 @@ func level(s string) (slog.Level, error) {
 	return l, nil
 }
 
-// endpoints reads host:port addresses or http URLs, separated by commas or as
+// endpoints reads host:port addresses or http and https URLs, separated by commas or as
 // a YAML list.
 func endpoints(s string) ([]string, error) {
 	var list []string
@@ -107,7 +107,7 @@ func endpoints(s string) ([]string, error) {
 	var out []string
 	for _, e := range list {
 		e = strings.TrimSpace(e)
-		if _, err := hostPort(strings.TrimPrefix(e, "http://")); err != nil {
+		if _, err := hostPort(strings.TrimPrefix(strings.TrimPrefix(e, "http://"), "https://")); err != nil {
 			return nil, fmt.Errorf("want host:port addresses separated by commas, got %q", e)
 		}
 		out = append(out, e)

@@ -2,28 +2,30 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"net/netip"
+	"os"
 
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pgpatron/pgpatron/registrar"
 	"github.com/pgpatron/pgpatron/state"
 )
 
-func registrarCommand() *cobra.Command {
+func registrarProcess() process {
 	var cfg registrar.Config
-	var etcd, etcdForNodes []string
+	var etcd, forNodes state.Access
 	var listen string
+	var records recordKey
 	var registry registrySettings
-	return process("registrar", "Run the containers that are assigned to this host", func(s *settings) {
+	bind := func(s *settings) {
 		addEtcd(s, &etcd)
-		add(s, "etcd-for-nodes", &etcdForNodes, "", "etcd's addresses as the containers reach them; default: those of --etcd", endpoints)
+		addEtcdForNodes(s, &forNodes)
+		records.add(s)
 		add(s, "backend", &cfg.Backend, "", "address at which the rest of the site reaches this host", address)
 		add(s, "zone", &cfg.Zone, "", "what this host may fail together with, such as its rack or building", text)
 		add(s, "region", &cfg.Region, "", "what the zone is part of", text)
@@ -35,9 +37,16 @@ func registrarCommand() *cobra.Command {
 		add(s, "fence-after", &cfg.FenceAfter, "3s", "how long a leader may be silent before it is killed, so that another takes over", duration)
 		add(s, "listen", &listen, "127.0.0.1:8889", "host:port of the registry, /healthz and /metrics", hostPort)
 		addRegistry(s, &registry)
-	}, func(ctx context.Context, log *slog.Logger, _ io.Writer) error {
-		if cfg.Backend == (netip.Addr{}) {
-			return fmt.Errorf("backend: must be set to this host's address")
+	}
+	check := func() error {
+		checked := cfg
+		checked.Site = "of etcd"
+		_, errTokens := registry.tokens()
+		return errors.Join(configureNodes(&checked, etcd, forNodes), errTokens, records.check(), etcd.Validate(), checked.WithDefaults().Validate())
+	}
+	start := func(ctx context.Context, log *slog.Logger, _ io.Writer) error {
+		if err := configureNodes(&cfg, etcd, forNodes); err != nil {
+			return err
 		}
 		tokens, err := registry.tokens()
 		if err != nil {
@@ -48,14 +57,14 @@ func registrarCommand() *cobra.Command {
 			return err
 		}
 		defer client.Close()
+		if err := records.wrap(client); err != nil {
+			return err
+		}
 		if cfg.Site, err = state.SiteID(ctx, client, uuid.NewString); err != nil {
 			return err
 		}
-		if len(etcdForNodes) == 0 {
-			etcdForNodes = etcd
-		}
 		metrics := prometheus.NewRegistry()
-		cfg.Etcd, cfg.Log, cfg.Registerer = urls(etcdForNodes), log, metrics
+		cfg.Log, cfg.Registerer = log, metrics
 		deployer, err := registry.deployer(&cfg, listen)
 		if err != nil {
 			return err
@@ -67,8 +76,60 @@ func registrarCommand() *cobra.Command {
 		tasks, ctx := errgroup.WithContext(ctx)
 		tasks.Go(func() error { return r.Run(ctx) })
 		tasks.Go(func() error { return serveMetrics(ctx, listen, metrics, registryHandler(r, deployer, tokens, log)) })
+		tasks.Go(func() error { return notifyReady(ctx, log, r.Ready) })
 		return tasks.Wait()
-	})
+	}
+	return process{"registrar", "Run the containers that are assigned to this host", bind, check, start}
+}
+
+// addEtcdForNodes adds how the containers reach etcd, and as whom.
+func addEtcdForNodes(s *settings, into *state.Access) {
+	add(s, "etcd-for-nodes", &into.Endpoints, "", "etcd's addresses as the containers reach them; default: those of --etcd", endpoints)
+	add(s, "etcd-cert-for-nodes", &into.CertFile, "", "PEM file with the containers' certificate, if etcd asks for one", text)
+	add(s, "etcd-key-for-nodes", &into.KeyFile, "", "PEM file with the certificate's key", text)
+	add(s, "etcd-username-for-nodes", &into.Username, "", "the etcd user that containers log in as", text)
+	add(s, "etcd-password-for-nodes", &into.Password, "", "its password; better in the environment than here", secret)
+}
+
+// configureNodes fills in what the containers are told of etcd. The authority is
+// the registrar's.
+func configureNodes(cfg *registrar.Config, etcd, nodes state.Access) error {
+	if len(nodes.Endpoints) == 0 {
+		nodes.Endpoints = etcd.Endpoints
+	}
+	nodes.CAFile = etcd.CAFile
+	cfg.Etcd = urls(nodes.Endpoints, etcd.Encrypted())
+	cfg.EtcdLogin = state.Credentials{Username: nodes.Username, Password: nodes.Password}
+	var key string
+	err := errors.Join(
+		readText(&cfg.EtcdTLS.CA, "etcd_ca", nodes.CAFile),
+		readText(&cfg.EtcdTLS.Cert, "etcd_cert_for_nodes", nodes.CertFile),
+		readText(&key, "etcd_key_for_nodes", nodes.KeyFile),
+	)
+	cfg.EtcdTLS.Key = state.Secret(key)
+	if (nodes.Username == "") != (nodes.Password == "") {
+		err = errors.Join(err, errors.New("etcd_username_for_nodes, etcd_password_for_nodes: one can not be without the other"))
+	}
+	if (nodes.CertFile == "") != (nodes.KeyFile == "") {
+		err = errors.Join(err, errors.New("etcd_cert_for_nodes, etcd_key_for_nodes: one can not be without the other"))
+	}
+	if nodes.Username != "" && cfg.EtcdTLS.HasCommonName() {
+		err = errors.Join(err, errors.New("etcd_cert_for_nodes: has a common name, and etcd refuses Patroni with such a certificate where it asks for logins: make one without"))
+	}
+	return err
+}
+
+// readText reads the file that the setting key names, if it names one.
+func readText(into *string, key, path string) error {
+	if path == "" {
+		return nil
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("%s: %w", key, err)
+	}
+	*into = string(b)
+	return nil
 }
 
 // addDisk adds the settings of how full a disk may become.

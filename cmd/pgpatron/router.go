@@ -2,25 +2,27 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/netip"
 	"os"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/spf13/cobra"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/pgpatron/pgpatron/router"
 	"github.com/pgpatron/pgpatron/state"
 )
 
-func routerCommand() *cobra.Command {
+func routerProcess() process {
 	var cfg router.Config
-	var etcd []string
-	return process("router", "Lead one public port of each instance to its leader", func(s *settings) {
+	var etcd state.Access
+	bind := func(s *settings) {
 		addEtcd(s, &etcd)
 		add(s, "ip", &cfg.IP, "", "this router's own address, by which it is registered; default: the one from which it reaches etcd", address)
 		add(s, "listen", &cfg.Listen, "0.0.0.0", "address on which the public ports are opened", address)
@@ -43,7 +45,9 @@ func routerCommand() *cobra.Command {
 		add(s, "data-plane", &cfg.DataPlane, "auto", "what moves the bytes of sessions: kernel, user, or auto: the kernel where it can be used", router.ParseDataPlane)
 		add(s, "leave-rules", &cfg.LeaveRules, "false", "leave what the kernel leads when the router ends, for one that is started at once", boolean)
 		add(s, "metrics", &cfg.Metrics, "127.0.0.1:8890", "host:port of /healthz and /metrics", hostPort)
-	}, func(ctx context.Context, log *slog.Logger, _ io.Writer) error {
+	}
+	check := func() error { return errors.Join(checkRouter(cfg), etcd.Validate()) }
+	start := func(ctx context.Context, log *slog.Logger, _ io.Writer) error {
 		client, err := connectIfNeeded(ctx, etcd, cfg.TableFile, log)
 		if err != nil {
 			return err
@@ -59,14 +63,43 @@ func routerCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return r.Run(ctx)
-	})
+		tasks, ctx := errgroup.WithContext(ctx)
+		tasks.Go(func() error { return r.Run(ctx) })
+		tasks.Go(func() error { return notifyReady(ctx, log, serving(r)) })
+		return tasks.Wait()
+	}
+	return process{"router", "Lead one public port of each instance to its leader", bind, check, start}
+}
+
+// checkRouter tells what is wrong with a router's configuration. An address that
+// is not given is found when etcd is.
+func checkRouter(cfg router.Config) error {
+	if !cfg.IP.IsValid() {
+		cfg.IP = netip.IPv6LinkLocalAllNodes()
+	}
+	return cfg.WithDefaults().Validate()
+}
+
+// serving returns a function that waits until the router leads clients.
+func serving(r *router.Router) func(context.Context) error {
+	return func(ctx context.Context) error {
+		look := time.NewTicker(50 * time.Millisecond)
+		defer look.Stop()
+		for !r.Health().OK {
+			select {
+			case <-look.C:
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		}
+		return nil
+	}
 }
 
 // connectIfNeeded is connect, and goes on without etcd if there is a table that
 // the router can begin with.
-func connectIfNeeded(ctx context.Context, endpoints []string, table string, log *slog.Logger) (*clientv3.Client, error) {
-	client, err := connect(ctx, endpoints)
+func connectIfNeeded(ctx context.Context, etcd state.Access, table string, log *slog.Logger) (*clientv3.Client, error) {
+	client, err := connect(ctx, etcd)
 	if err == nil || table == "" {
 		return client, err
 	}
@@ -74,14 +107,14 @@ func connectIfNeeded(ctx context.Context, endpoints []string, table string, log 
 		return nil, err
 	}
 	log.Warn("starting without etcd", "err", err)
-	return state.Dial(endpoints)
+	return etcd.Dial()
 }
 
 // ownAddress returns the address of this host that the kernel chooses to reach
 // a peer with. Nothing is sent.
 func ownAddress(ctx context.Context, peer string) (netip.Addr, error) {
 	var dialer net.Dialer
-	conn, err := dialer.DialContext(ctx, "udp", peer)
+	conn, err := dialer.DialContext(ctx, "udp", hostOf(peer))
 	if err != nil {
 		return netip.Addr{}, fmt.Errorf("ip: can not be found out, set it: %w", err)
 	}

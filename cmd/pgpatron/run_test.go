@@ -96,7 +96,7 @@ func TestMissingPasswordAndBackend(t *testing.T) {
 	etcd := "--etcd=" + fixtures.EtcdServer(t).Endpoints()[0]
 	key := "--seal-key-file=" + filepath.Join(t.TempDir(), "seal.key")
 	wantSays(t, fail(t, "broker", key, etcd), "broker.password: must be set")
-	wantSays(t, fail(t, "registrar", etcd), "backend: must be set")
+	wantSays(t, fail(t, "registrar", etcd), "registrar.backend: must be")
 }
 
 func TestBrokenSealKey(t *testing.T) {

@@ -83,6 +83,12 @@ func (v *value[T]) Type() string {
 	return strings.ToLower(name[strings.LastIndexByte(name, '.')+1:])
 }
 
+// isSetting tells settings from the flags that are of the command line alone.
+func isSetting(f *pflag.Flag) bool {
+	_, ok := f.Value.(interface{ check(string) error })
+	return ok
+}
+
 func (s *settings) problem(name string, err error) {
 	s.problems = append(s.problems, fmt.Errorf("%s: %w", fileKey(name), err))
 }
@@ -103,7 +109,7 @@ func (s *settings) load(file string) error {
 	}
 	s.flags.VisitAll(func(f *pflag.Flag) {
 		text, ok := s.env(envName(f.Name))
-		if ok && !byFlag[f.Name] && f.Name != "config" && f.Name != "help" {
+		if ok && !byFlag[f.Name] && isSetting(f) {
 			s.set(f, text)
 		}
 	})
@@ -133,7 +139,7 @@ func (s *settings) loadFile(path string, byFlag map[string]bool) {
 	}
 	for key, node := range doc {
 		f := s.flags.Lookup(strings.ReplaceAll(key, "_", "-"))
-		if f == nil || strings.Contains(key, "-") || f.Name == "config" || f.Name == "help" {
+		if f == nil || strings.Contains(key, "-") || !isSetting(f) {
 			s.problems = append(s.problems, fmt.Errorf("%s: no such key (%s, line %d)", key, path, node.Line))
 			continue
 		}

@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"go.etcd.io/etcd/client/pkg/v3/transport"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap"
@@ -38,6 +39,14 @@ type Config struct {
 	Peers map[string]string
 	// QuotaBytes bounds its store. Default: 2 GiB, etcd's own.
 	QuotaBytes int64
+	// TLS, if set, has clients connect over TLS, and show a certificate of its
+	// authority. Client then is one of them.
+	TLS *TLS
+}
+
+// TLS names PEM files. Cert is good both for the etcd and for its own client.
+type TLS struct {
+	CA, Cert, Key string
 }
 
 // Etcd is a running embedded etcd. Close ends it.
@@ -76,7 +85,11 @@ func Start(ctx context.Context, cfg Config) (*Etcd, error) {
 		return nil, fmt.Errorf("starting embedded etcd in %s: %w", cfg.DataDir, context.Cause(ctx))
 	}
 	e.endpoints = bound(cfg.Listen, server.Clients)
-	if e.client, err = state.Dial(e.endpoints[:1]); err != nil {
+	access := state.Access{Endpoints: e.endpoints[:1]}
+	if t := cfg.TLS; t != nil {
+		access.CAFile, access.CertFile, access.KeyFile = t.CA, t.Cert, t.Key
+	}
+	if e.client, err = access.Dial(); err != nil {
 		server.Close()
 		return nil, err
 	}
@@ -106,9 +119,14 @@ func config(cfg Config) (*embed.Config, error) {
 	ec.QuotaBackendBytes = cfg.QuotaBytes
 	ec.AutoCompactionMode = embed.CompactorModePeriodic
 	ec.AutoCompactionRetention = "1h"
+	scheme := "http://"
+	if t := cfg.TLS; t != nil {
+		scheme = "https://"
+		ec.ClientTLSInfo = transport.TLSInfo{CertFile: t.Cert, KeyFile: t.Key, TrustedCAFile: t.CA, ClientCertAuth: true}
+	}
 	var clients []url.URL
 	for _, addr := range cfg.Listen {
-		u, err := url.Parse("http://" + addr)
+		u, err := url.Parse(scheme + addr)
 		if err != nil {
 			return nil, fmt.Errorf("embedded etcd: address %q: %w", addr, err)
 		}

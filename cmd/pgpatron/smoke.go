@@ -1,0 +1,69 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pgpatron/pgpatron/broker/smoke"
+)
+
+func smokeCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "smoke-test", Args: cobra.NoArgs,
+		Short: "Try a broker: create, bind, write, switch the leader, read, delete",
+	}
+	s := newSettings(cmd.Flags())
+	test := smoke.Test{Broker: &smoke.Client{}}
+	var file, ca string
+	var limit time.Duration
+	cmd.Flags().StringVar(&file, "config", "", "YAML file with any of these settings, dashes written as underscores")
+	add(s, "broker", &test.Broker.URL, "http://127.0.0.1:8888", "URL of the broker", text)
+	add(s, "broker-ca", &ca, "", "PEM file with the authority of the broker's certificate; default: those of the host", text)
+	add(s, "username", &test.Broker.Login.Username, "broker", "the platform's username", text)
+	add(s, "password", &test.Broker.Login.Password, "", "the platform's password; better in the environment than here", secret)
+	add(s, "plan", &test.Plan, "cluster", "the plan that is tried", text)
+	add(s, "timeout", &limit, "15m", "how long all of it may take", duration)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := s.load(file); err != nil {
+			return fmt.Errorf("configuration:\n%w", err)
+		}
+		transport, err := trusting(ca)
+		if err != nil {
+			return err
+		}
+		test.Broker.HTTP = &http.Client{Transport: transport, Timeout: 90 * time.Second}
+		test.Broker.URL = strings.TrimSuffix(test.Broker.URL, "/")
+		test.Out = cmd.OutOrStdout()
+		ctx, cancel := context.WithTimeout(cmd.Context(), limit)
+		defer cancel()
+		return test.Run(ctx)
+	}
+	return cmd
+}
+
+// trusting returns a transport that trusts the authorities in a PEM file.
+func trusting(ca string) (*http.Transport, error) {
+	transport := &http.Transport{}
+	if ca == "" {
+		return transport, nil
+	}
+	pem, err := os.ReadFile(ca)
+	if err != nil {
+		return nil, fmt.Errorf("broker_ca: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, errors.New("broker_ca: " + ca + " holds no certificate in PEM")
+	}
+	transport.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	return transport, nil
+}
