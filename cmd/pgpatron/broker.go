@@ -43,6 +43,7 @@ func addBroker(s *settings, cfg *broker.Config) {
 	add(s, "image", &cfg.Image, defaultImage(), "container image of new nodes", text)
 	add(s, "service", &cfg.Service, "", "how the service shows itself in marketplaces, as a YAML map", strictYAML[catalog.Service])
 	add(s, "plans", &cfg.Plans, "", "plans as a YAML list; default: single, cluster, ha", strictYAML[[]catalog.Plan])
+	add(s, "readonly-ports", &cfg.ReadOnlyPorts, "true", "give each new instance with replicas a second public port, for reading", boolean)
 	add(s, "provision-timeout", &cfg.ProvisionTimeout, "10m", "how long an instance may take to become usable", duration)
 	add(s, "update-timeout", &cfg.UpdateTimeout, "30m", "how long a step of an update may take that copies an instance's data or makes a container anew", duration)
 	add(s, "postgres-major", &cfg.PostgresMajor, fmt.Sprint(patroni.PostgresMajor), "major version of PostgreSQL in the image", strconv.Atoi)
