@@ -13,6 +13,7 @@ import (
 	"github.com/docker/docker/api/types/filters"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/pgpatron/pgpatron/registrar/internal/staff"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -48,7 +49,7 @@ func newAnnouncer(d *docker, etcd clientv3.KV, cfg Config, log *slog.Logger) *an
 // hold tells under which session to announce.
 func (a *announcer) hold(lease clientv3.LeaseID) {
 	if a.session.Swap(int64(lease)) != int64(lease) {
-		poke(a.news)
+		staff.Poke(a.news)
 	}
 }
 
@@ -66,7 +67,7 @@ func (a *announcer) Run(ctx context.Context) error {
 		if failures == 1 {
 			a.log.WarnContext(ctx, "announcing labelled containers, will retry", "err", err)
 		}
-		pause(ctx, backoff(50*time.Millisecond, 2*time.Second, failures))
+		staff.Pause(ctx, staff.Backoff(50*time.Millisecond, 2*time.Second, failures))
 	}
 }
 

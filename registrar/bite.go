@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/pgpatron/pgpatron/registrar/internal/staff"
 	"github.com/pgpatron/pgpatron/registrar/watchdog"
 	"github.com/pgpatron/pgpatron/state"
 )
@@ -139,6 +140,6 @@ func (b *biter) kill(ctx context.Context, t watchdog.Target) error {
 		if err := b.docker.kill(ctx, c.id); err != nil {
 			return fmt.Errorf("killing node: %w", err)
 		}
-		pause(ctx, 20*time.Millisecond)
+		staff.Pause(ctx, 20*time.Millisecond)
 	}
 }

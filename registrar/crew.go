@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"sync"
 
+	"github.com/pgpatron/pgpatron/registrar/internal/staff"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -47,11 +48,12 @@ type crew struct {
 	// reported is told when a report changed.
 	reported func()
 
-	news chan struct{}
-	// mu guards the rest, and the fields of workers that say so.
+	// Staff lets the workers work. What they had begun when it ends is carried on
+	// by whoever comes back.
+	*staff.Staff
+	// mu guards workers, and the fields of workers that say so.
 	mu      sync.Mutex
 	workers map[string]*worker
-	hired   []*worker
 }
 
 // hands is what workers work with.
@@ -69,32 +71,7 @@ type hands struct {
 }
 
 func newCrew(h hands, reported func()) *crew {
-	return &crew{hands: h, reported: reported, news: make(chan struct{}, 1), workers: map[string]*worker{}}
-}
-
-// Run lets the workers work until ctx ends. What they had begun is carried on
-// by whoever comes back.
-func (c *crew) Run(ctx context.Context) error {
-	var running sync.WaitGroup
-	defer running.Wait()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-c.news:
-		}
-		for _, w := range c.takeHired() {
-			running.Go(func() { w.run(ctx) })
-		}
-	}
-}
-
-func (c *crew) takeHired() []*worker {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	hired := c.hired
-	c.hired = nil
-	return hired
+	return &crew{hands: h, reported: reported, Staff: staff.New(), workers: map[string]*worker{}}
 }
 
 // assign gives every worker its goal. Nodes that are not named have none.
@@ -106,7 +83,7 @@ func (c *crew) assign(goals map[string]goal) {
 		if !ok {
 			w = newWorker(c, node)
 			c.workers[node] = w
-			c.hired = append(c.hired, w)
+			c.Hire(w.run)
 		}
 		w.aim(g)
 	}
@@ -114,9 +91,6 @@ func (c *crew) assign(goals map[string]goal) {
 		if _, ok := goals[node]; !ok {
 			w.aim(goal{})
 		}
-	}
-	if len(c.hired) > 0 {
-		poke(c.news)
 	}
 }
 
@@ -126,13 +100,13 @@ func (c *crew) tell(node string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if w, ok := c.workers[node]; ok {
-		poke(w.news)
+		staff.Poke(w.news)
 	}
 	if node != "" {
 		return
 	}
 	for _, w := range c.workers {
-		poke(w.orders)
+		staff.Poke(w.orders)
 	}
 }
 
@@ -153,12 +127,4 @@ func (c *crew) stopping(node string) bool {
 	defer c.mu.Unlock()
 	w, ok := c.workers[node]
 	return ok && w.stopping
-}
-
-// poke makes the next receive from news return, without waiting for it.
-func poke(news chan struct{}) {
-	select {
-	case news <- struct{}{}:
-	default:
-	}
 }

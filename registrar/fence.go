@@ -12,6 +12,7 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/pgpatron/pgpatron/registrar/internal/staff"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -127,7 +128,7 @@ func (c *fencing) settle(ctx context.Context) verdict {
 		if ctx.Err() == nil {
 			c.log.WarnContext(ctx, "fencing is not settled, will retry", "member", c.node, "revision", c.revision, "err", err)
 		}
-		pause(ctx, rand.N(100*time.Millisecond))
+		staff.Pause(ctx, rand.N(100*time.Millisecond))
 	}
 	return unsettled
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pgpatron/pgpatron/patroni"
+	"github.com/pgpatron/pgpatron/registrar/internal/staff"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -75,7 +76,7 @@ func (g *guard) assign(orders map[string]order) {
 	defer g.mu.Unlock()
 	g.orders = orders
 	if len(orders) > 0 {
-		poke(g.news)
+		staff.Poke(g.news)
 	}
 }
 
@@ -100,7 +101,7 @@ func (g *guard) Run(ctx context.Context) error {
 					g.log.WarnContext(ctx, "setting cluster read-only or not, will retry", "instance", instance, "err", err)
 				}
 			}
-			pause(ctx, guardRetry)
+			staff.Pause(ctx, guardRetry)
 		}
 	}
 }

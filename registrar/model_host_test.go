@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/pgpatron/pgpatron/registrar/internal/staff"
 	"github.com/pgpatron/pgpatron/registrar/watchdog"
 	"github.com/pgpatron/pgpatron/state"
 )
@@ -38,20 +39,20 @@ func (h *modelHost) fencer() *fencer {
 func (h *modelHost) work(ctx context.Context) {
 	f := h.fencer()
 	var settled run
-	for ; ctx.Err() == nil; pause(ctx, 50*time.Millisecond) {
+	for ; ctx.Err() == nil; staff.Pause(ctx, 50*time.Millisecond) {
 		c, _, err := h.inspect(ctx, "")
 		d, died := c.death()
 		if err != nil || !died {
 			continue
 		}
 		if h.world.faults.noFence {
-			pause(ctx, leaderTTL)
+			staff.Pause(ctx, leaderTTL)
 		} else if !settled.is(d.run) {
 			v, err := f.fence(ctx, modelInstance, h.name, d)
 			if err != nil || v == alive {
 				continue
 			}
-			pause(ctx, h.link.upTo(electionPatience))
+			staff.Pause(ctx, h.link.upTo(electionPatience))
 			settled = d.run
 		}
 		if ctx.Err() == nil {
@@ -63,7 +64,7 @@ func (h *modelHost) work(ctx context.Context) {
 // inspect is Docker's answer, which takes a moment. A death is told by an event
 // as often as not.
 func (h *modelHost) inspect(ctx context.Context, _ string) (c container, here bool, err error) {
-	pause(ctx, h.link.upTo(150*time.Millisecond))
+	staff.Pause(ctx, h.link.upTo(150*time.Millisecond))
 	h.world.change(func() {
 		c = container{id: h.current.id, startedAt: h.current.startedAt, running: !h.current.over, diedAt: h.current.diedAt}
 	})
@@ -71,14 +72,14 @@ func (h *modelHost) inspect(ctx context.Context, _ string) (c container, here bo
 		c.running, c.diedAt = false, time.Now()
 	}
 	c.byEvent, c.heardAt = h.link.draw()%2 == 0, time.Now()
-	pause(ctx, h.link.upTo(150*time.Millisecond))
+	staff.Pause(ctx, h.link.upTo(150*time.Millisecond))
 	return c, true, ctx.Err()
 }
 
 // watch kills the node if it is alive and dangerous.
 func (h *modelHost) watch(ctx context.Context) {
 	b := &biter{etcd: modelKV{link: h.link}, backend: h.name, log: slog.New(slog.DiscardHandler)}
-	for ; ctx.Err() == nil; pause(ctx, 250*time.Millisecond) {
+	for ; ctx.Err() == nil; staff.Pause(ctx, 250*time.Millisecond) {
 		finding, r, found := h.find()
 		if !found {
 			continue

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/pgpatron/pgpatron/registrar/internal/staff"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -35,10 +36,10 @@ type modelRun struct {
 
 // patroni is what Patroni does in this run.
 func (r *modelRun) patroni(ctx context.Context) {
-	pause(ctx, patroniStart)
+	staff.Pause(ctx, patroniStart)
 	for ctx.Err() == nil {
 		r.cycle(ctx)
-		pause(ctx, patroniLoop)
+		staff.Pause(ctx, patroniLoop)
 	}
 }
 
@@ -51,7 +52,7 @@ func (r *modelRun) ask(ctx context.Context, apply func()) bool {
 	for still := true; still && ctx.Err() == nil; {
 		r.world.change(func() { still = !r.frozen.IsZero() || !r.patroniFrozen.IsZero() })
 		if still {
-			pause(ctx, 10*time.Millisecond)
+			staff.Pause(ctx, 10*time.Millisecond)
 		}
 	}
 	return err == nil && ctx.Err() == nil

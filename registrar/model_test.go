@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/pgpatron/pgpatron/registrar/internal/staff"
 )
 
 // The model test of fencing: three nodes of a cluster in a world of its own,
@@ -137,7 +139,7 @@ func (w *modelWorld) play(s modelStep) {
 	case "crash registrar":
 		w.change(func() { n.host.end() })
 		w.running.Go(func() {
-			pause(w.ctx, time.Duration(s.Whom)*time.Second)
+			staff.Pause(w.ctx, time.Duration(s.Whom)*time.Second)
 			if w.ctx.Err() == nil {
 				n.host.start()
 			}

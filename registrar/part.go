@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"time"
 
 	"github.com/docker/docker/client"
 	"golang.org/x/sync/errgroup"
@@ -78,12 +77,3 @@ func PortTaken(err error) bool { return portTaken(err) }
 
 // PortInUse reports whether something listens on the port.
 func PortInUse(ctx context.Context, addr netip.Addr, port int) bool { return inUse(ctx, addr, port) }
-
-// Backoff grows from base to limit with the number of failures in a row, with
-// jitter.
-func Backoff(base, limit time.Duration, failures int) time.Duration {
-	return backoff(base, limit, failures)
-}
-
-// Pause waits for d or the end of ctx.
-func Pause(ctx context.Context, d time.Duration) { pause(ctx, d) }

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/pgpatron/pgpatron/registrar/internal/staff"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -66,7 +67,7 @@ func (p *portPicker) volume(ctx context.Context, name string, labels func(hostPo
 		if err := p.docker.removeVolume(ctx, name); err != nil {
 			return volume{}, err
 		}
-		pause(ctx, rand.N(clashPause)) // or both would pick alike for ever
+		staff.Pause(ctx, rand.N(clashPause)) // or both would pick alike for ever
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/pgpatron/pgpatron/patroni"
+	"github.com/pgpatron/pgpatron/registrar/internal/staff"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -148,7 +149,7 @@ func (w *worker) countCrash(c container) {
 	}
 	w.crashes++
 	if w.crashes > 1 {
-		w.rested = time.Now().Add(backoff(crashBase, crashLimit, w.crashes-1))
+		w.rested = time.Now().Add(staff.Backoff(crashBase, crashLimit, w.crashes-1))
 	}
 }
 

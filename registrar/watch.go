@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/pgpatron/pgpatron/registrar/internal/staff"
 )
 
 const (
@@ -48,7 +50,7 @@ func (w *watcher) Run(ctx context.Context) error {
 			silent = true
 			w.log.WarnContext(ctx, "docker is not reachable, will retry", "addr", w.docker.client.DaemonHost(), "err", err)
 		}
-		pause(ctx, backoff(50*time.Millisecond, 2*time.Second, failures))
+		staff.Pause(ctx, staff.Backoff(50*time.Millisecond, 2*time.Second, failures))
 	}
 }
 

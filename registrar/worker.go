@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/pgpatron/pgpatron/registrar/internal/staff"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -68,7 +69,7 @@ func (w *worker) aim(g goal) {
 		w.interrupt(errNewGoal)
 	}
 	w.goal = g
-	poke(w.orders)
+	staff.Poke(w.orders)
 }
 
 // run works until ctx ends or nothing is left of the node.
@@ -116,7 +117,7 @@ func (w *worker) turn(ctx context.Context) (wait time.Duration, left bool) {
 		return time.Hour, false
 	}
 	w.failures++
-	wait = backoff(retryBase, retryLimit, w.failures)
+	wait = staff.Backoff(retryBase, retryLimit, w.failures)
 	w.fail(ctx, err, wait)
 	return wait, false
 }

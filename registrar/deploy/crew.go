@@ -1,7 +1,6 @@
 package deploy
 
 import (
-	"context"
 	"log/slog"
 	"net/netip"
 	"sync"
@@ -9,6 +8,7 @@ import (
 
 	"github.com/docker/docker/client"
 
+	"github.com/pgpatron/pgpatron/registrar/internal/staff"
 	"github.com/pgpatron/pgpatron/registrar/registry"
 	"github.com/pgpatron/pgpatron/state"
 )
@@ -62,18 +62,18 @@ type crew struct {
 	// reported is told when a report changed.
 	reported func()
 
-	news chan struct{}
-	// mu guards the rest, and the fields of workers that say so.
+	// Staff lets the workers work.
+	*staff.Staff
+	// mu guards workers, and the fields of workers that say so.
 	mu      sync.Mutex
 	workers map[string]*worker
-	hired   []*worker
 }
 
 func newCrew(cfg Config, c *client.Client, log *slog.Logger) *crew {
 	d := &docker{client: c, cfg: cfg}
 	return &crew{
 		cfg: cfg, docker: d, builder: &builder{docker: d, log: log, node: cfg.ID}, prober: newProber(), log: log,
-		reported: func() {}, news: make(chan struct{}, 1), workers: map[string]*worker{},
+		reported: func() {}, Staff: staff.New(), workers: map[string]*worker{},
 	}
 }
 
@@ -82,30 +82,6 @@ func (c *crew) begin(engine *state.Engine, reported func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.builder.engine, c.reported = engine, reported
-}
-
-// run lets the workers work until ctx ends.
-func (c *crew) run(ctx context.Context) error {
-	var running sync.WaitGroup
-	defer running.Wait()
-	for {
-		for _, w := range c.takeHired() {
-			running.Go(func() { w.run(ctx) })
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-c.news:
-		}
-	}
-}
-
-func (c *crew) takeHired() []*worker {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	hired := c.hired
-	c.hired = nil
-	return hired
 }
 
 // assign gives every worker its goal. Those that are not named have none,
@@ -147,8 +123,7 @@ func (c *crew) worker(id string) *worker {
 	if !there {
 		w = newWorker(c, id)
 		c.workers[id] = w
-		c.hired = append(c.hired, w)
-		poke(c.news)
+		c.Hire(w.run)
 	}
 	return w
 }
@@ -162,12 +137,4 @@ func (c *crew) reports() map[string]report {
 		all[id] = w.report
 	}
 	return all
-}
-
-// poke makes the next receive from news return, without waiting for it.
-func poke(news chan struct{}) {
-	select {
-	case news <- struct{}{}:
-	default:
-	}
 }

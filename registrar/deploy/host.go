@@ -11,7 +11,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/pgpatron/pgpatron/registrar"
+	"github.com/pgpatron/pgpatron/registrar/internal/staff"
 	"github.com/pgpatron/pgpatron/registrar/registry"
 	"github.com/pgpatron/pgpatron/state"
 )
@@ -39,7 +39,7 @@ func (h *host) run(ctx context.Context, engine *state.Engine, wake func()) error
 		return nil // ctx ended first
 	}
 	running, ctx := errgroup.WithContext(ctx)
-	running.Go(func() error { return h.crew.run(ctx) })
+	running.Go(func() error { return h.crew.Run(ctx) })
 	running.Go(func() error { return h.search(ctx, engine) })
 	return running.Wait()
 }
@@ -55,7 +55,7 @@ func (h *host) greet(ctx context.Context) error {
 		if failures == 1 {
 			h.log.WarnContext(ctx, "docker does not answer, will retry", "err", err)
 		}
-		registrar.Pause(ctx, registrar.Backoff(100*time.Millisecond, 5*time.Second, failures))
+		staff.Pause(ctx, staff.Backoff(100*time.Millisecond, 5*time.Second, failures))
 	}
 }
 
@@ -67,12 +67,12 @@ func (h *host) search(ctx context.Context, engine *state.Engine) error {
 		wait := relistInterval
 		if err := h.adoptStrays(ctx, engine); err != nil && ctx.Err() == nil {
 			failures++
-			wait = registrar.Backoff(time.Second, relistInterval, failures)
+			wait = staff.Backoff(time.Second, relistInterval, failures)
 			h.log.WarnContext(ctx, "searching for containers, will retry", "err", err)
 		} else {
 			failures = 0
 		}
-		if registrar.Pause(ctx, wait); ctx.Err() != nil {
+		if staff.Pause(ctx, wait); ctx.Err() != nil {
 			return nil
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/pgpatron/pgpatron/registrar"
+	"github.com/pgpatron/pgpatron/registrar/internal/staff"
 	"github.com/pgpatron/pgpatron/registrar/registry"
 )
 
@@ -57,7 +58,7 @@ func (w *worker) aim(g goal) {
 	if w.interrupt != nil {
 		w.interrupt(errNewGoal)
 	}
-	poke(w.orders)
+	staff.Poke(w.orders)
 }
 
 // run works until ctx ends or nothing is left of the instance.
@@ -131,7 +132,7 @@ func (w *worker) fail(ctx context.Context, err error) time.Duration {
 	if died && death.lived >= youth {
 		w.failures = 0
 	}
-	wait := registrar.Backoff(retryBase, retryLimit, w.failures)
+	wait := staff.Backoff(retryBase, retryLimit, w.failures)
 	if died && w.failures == 0 {
 		wait = 0
 	}

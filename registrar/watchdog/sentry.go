@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/pgpatron/pgpatron/patroni"
+	"github.com/pgpatron/pgpatron/registrar/internal/staff"
 )
 
 // How often a node is asked. Leaders more often: their silence costs.
@@ -143,10 +144,7 @@ func (s *sentry) confirmEnd(ctx context.Context, p *postgres) {
 	s.mu.Lock()
 	s.judge.gone = true
 	s.mu.Unlock()
-	select {
-	case s.ended <- struct{}{}:
-	default:
-	}
+	staff.Poke(s.ended)
 }
 
 // askPatroni asks Patroni again and again.

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pgpatron/pgpatron/registrar/internal/staff"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -91,10 +92,7 @@ func (w *Watchdog) Follow(targets map[string]Target) {
 	w.mu.Lock()
 	w.targets = targets
 	w.mu.Unlock()
-	select {
-	case w.news <- struct{}{}:
-	default:
-	}
+	staff.Poke(w.news)
 }
 
 // Run watches until ctx ends.
