@@ -42,7 +42,7 @@ func (p *postgres) ask(ctx context.Context) (reply, bool) {
 	}
 	results, err := p.conn.Exec(ctx, "SELECT pg_is_in_recovery()").ReadAll()
 	if err != nil {
-		p.part(err)
+		p.part(ctx, err)
 		return classify(ctx, err), false
 	}
 	return answered, len(results) == 1 && len(results[0].Rows) == 1 && string(results[0].Rows[0][0]) == "f"
@@ -87,21 +87,21 @@ func (p *postgres) rest(ctx context.Context, d time.Duration) (abrupt bool) {
 	if err == nil || ctx.Err() != nil && !p.conn.IsClosed() {
 		return false
 	}
-	p.part(err)
+	p.part(ctx, err)
 	return !p.parted
 }
 
 // part drops the connection and notes how it ended.
-func (p *postgres) part(err error) {
+func (p *postgres) part(ctx context.Context, err error) {
 	_, p.parted = errors.AsType[*pgconn.PgError](err)
-	p.close()
+	p.close(ctx)
 }
 
-func (p *postgres) close() {
+func (p *postgres) close(ctx context.Context) {
 	if p.conn == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 100*time.Millisecond)
 	defer cancel()
 	// A server that hangs hears no good-bye.
 	_ = p.conn.Close(ctx)

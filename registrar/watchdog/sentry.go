@@ -97,7 +97,7 @@ func (s *sentry) interval() time.Duration {
 // askPostgres asks the server again and again.
 func (s *sentry) askPostgres(ctx context.Context) {
 	p := &postgres{target: s.target}
-	defer p.close()
+	defer p.close(ctx)
 	for ctx.Err() == nil {
 		s.hear(ctx, p)
 		if p.rest(ctx, s.interval()) {
