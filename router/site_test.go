@@ -26,6 +26,8 @@ import (
 	"github.com/pgpatron/pgpatron/state"
 )
 
+func TestMain(m *testing.M) { fixtures.RunWaiting(m, nil) }
+
 // site is an etcd with what a router needs to find there.
 type site struct {
 	t      testing.TB
