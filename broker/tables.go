@@ -24,6 +24,8 @@ type tables struct {
 	members   *state.Table[patroni.Member]
 	syncs     *state.Table[patroni.Sync]
 	unbound   *state.Table[string]
+	// containers are definitions of the registry: those of plans have the plan's id.
+	containers *state.Table[state.PlanContainer]
 	// planCounts are the counters of instances, by plan.
 	planCounts *state.Table[int]
 }
@@ -42,6 +44,7 @@ func newTables(s *state.Schema) *tables {
 		leaders:    patroni.Leaders(s),
 		members:    patroni.Members(s),
 		syncs:      patroni.Syncs(s),
+		containers: state.Register(s, state.DefinitionPattern, state.JSON[state.PlanContainer]),
 		unbound:    state.Register(s, state.UnboundPattern, state.Text),
 		planCounts: state.Register(s, state.PlanCountPattern, state.Integer),
 	}
