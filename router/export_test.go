@@ -26,7 +26,7 @@ func LocalPortProblem(ports state.Ports, local, reserved string) string {
 func PauseBetween(before, now string) time.Duration {
 	s := probing{}
 	s.enter(newReign(context.Background(), leader{member: before}))
-	s.asked = time.Now()
+	s.asked = time.Now().Add(time.Hour)
 	s.enter(newReign(context.Background(), leader{member: now}))
 	return s.pause()
 }
