@@ -255,11 +255,16 @@ func (r *route) close() {
 	r.cut(cut, leader{})
 }
 
-// cut has the loops end what is not joined with the leader of now.
+// cut has the loops end what is not joined with the leader of now. All clients
+// learn of it before the first server does, which takes as long again: a loop that
+// cuts moves nothing, so no byte gets to the old leader meanwhile.
 func (r *route) cut(sessions map[*loop][]*session, now leader) {
 	for l, some := range sessions {
 		l.post(func() {
 			n := 0
+			for _, s := range some {
+				s.dropClient(now)
+			}
 			for _, s := range some {
 				if s.depose(now) {
 					n++
