@@ -52,8 +52,9 @@ type route struct {
 	// quiet is whether changes of leader are nothing to tell of.
 	quiet bool
 	// limit is how many sessions the instance may have, 0 if it has no limit of
-	// its own. clients are those that count, held those of them that wait.
-	limit, clients, held atomic.Int64
+	// its own. clients are those in user space, held those of them that wait, and led
+	// those in the kernel, as far as they have been counted.
+	limit, clients, held, led atomic.Int64
 	// ctx bounds every reign: it lasts as long as the plane runs.
 	ctx context.Context
 	// probing holds the one token that allows to probe, with what the last holder

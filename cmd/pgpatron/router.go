@@ -32,7 +32,7 @@ func routerProcess() process {
 		add(s, "dial-timeout", &cfg.DialTimeout, "3s", "how long one attempt to reach a leader may take", duration)
 		add(s, "keep-alive", &cfg.KeepAlive, "15s", "how long a connection may be silent before its peer is asked for a sign of life", duration)
 		add(s, "user-timeout", &cfg.UserTimeout, "0s", "how long what was sent may stay unacknowledged; 0s: the kernel's limit", duration)
-		add(s, "max-sessions", &cfg.MaxSessions, "0", "clients served at once; 0: as many as the limit of open files allows", countOrZero)
+		add(s, "max-sessions", &cfg.MaxSessions, "0", "clients served at once, by the kernel, too; 0: as many as the limit of open files allows, and any number by the kernel", countOrZero)
 		add(s, "max-instance-sessions", &cfg.MaxInstanceSessions, "2000", "clients of one instance served at once, where its plan does not say", count)
 		add(s, "max-held", &cfg.MaxHeld, "10000", "clients that may wait for a leader at once", count)
 		add(s, "max-instance-held", &cfg.MaxInstanceHeld, "1000", "clients of one instance that may wait for a leader at once", count)

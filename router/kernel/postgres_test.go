@@ -47,6 +47,7 @@ func TestRouter(t *testing.T) {
 		{"NoSessionMeetsAStandbyThroughSwitchovers", noSessionMeetsAStandbyThroughSwitchovers},
 		{"PartingRaisesNoDoubt", partingRaisesNoDoubt},
 		{"RestartKeepsSessions", restartKeepsSessions},
+		{"LimitsHoldForBothPlanes", limitsHoldForBothPlanes},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, s.in(t)) })
 	}
