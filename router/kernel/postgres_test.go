@@ -46,6 +46,7 @@ func TestRouter(t *testing.T) {
 		{"RestartedLeaderIsLookedAtBeforeItIsLedTo", restartedLeaderIsLookedAtBeforeItIsLedTo},
 		{"NoSessionMeetsAStandbyThroughSwitchovers", noSessionMeetsAStandbyThroughSwitchovers},
 		{"PartingRaisesNoDoubt", partingRaisesNoDoubt},
+		{"CopiesAreExact", copiesAreExact},
 		{"RestartKeepsSessions", restartKeepsSessions},
 		{"LimitsHoldForBothPlanes", limitsHoldForBothPlanes},
 	} {
