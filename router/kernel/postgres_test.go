@@ -46,7 +46,9 @@ func TestRouter(t *testing.T) {
 		{"RestartedLeaderIsLookedAtBeforeItIsLedTo", restartedLeaderIsLookedAtBeforeItIsLedTo},
 		{"NoSessionMeetsAStandbyThroughSwitchovers", noSessionMeetsAStandbyThroughSwitchovers},
 		{"PartingRaisesNoDoubt", partingRaisesNoDoubt},
+		{"CopiesAreExact", copiesAreExact},
 		{"RestartKeepsSessions", restartKeepsSessions},
+		{"LimitsHoldForBothPlanes", limitsHoldForBothPlanes},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, s.in(t)) })
 	}
