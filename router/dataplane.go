@@ -92,7 +92,7 @@ func (f *fastPath) run(ctx context.Context) error {
 	f.kernel = k
 	f.mu.Unlock()
 	f.tell(KernelPlane, "nothing is in its way")
-	f.plane.take(ctx, &lanes{kernel: k, prober: f.plane.prober, run: f.plane.conns.Go})
+	f.plane.take(ctx, &lanes{kernel: k, prober: f.plane.prober, breaker: f.plane.breaker, run: f.plane.conns.Go})
 	return k.Run(ctx)
 }
 
