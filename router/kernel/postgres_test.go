@@ -47,6 +47,8 @@ func TestRouter(t *testing.T) {
 		{"NoSessionMeetsAStandbyThroughSwitchovers", noSessionMeetsAStandbyThroughSwitchovers},
 		{"PartingRaisesNoDoubt", partingRaisesNoDoubt},
 		{"RestartKeepsSessions", restartKeepsSessions},
+		{"BrokenCircuitLeadsNobody", brokenCircuitLeadsNobody},
+		{"RouterStartsBroken", routerStartsBroken},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, s.in(t)) })
 	}
