@@ -57,17 +57,23 @@ func (r *route) heed(broken bool) {
 	case r.closed:
 	case broken:
 		r.lane.hold()
-		for l, some := range r.byLoop() {
-			l.post(func() {
-				for _, s := range some {
-					s.interrupt()
-				}
-			})
-		}
+		r.interrupt()
 	case r.reign.isReady():
 		if addr, ok := r.reign.leader.kernelAddr(); ok {
 			r.lane.offer(addr)
 		}
+	}
+}
+
+// interrupt has every session that is just joining look elsewhere. It is called
+// under mu.
+func (r *route) interrupt() {
+	for l, some := range r.byLoop() {
+		l.post(func() {
+			for _, s := range some {
+				s.interrupt()
+			}
+		})
 	}
 }
 

@@ -231,7 +231,9 @@ func (r *route) admit(s *session) bool {
 func (r *route) bar(barred bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.barred = barred
+	if r.barred = barred; barred {
+		r.interrupt()
+	}
 }
 
 // dismiss forgets a session that has ended, or has no leader any more.
