@@ -5,13 +5,12 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"slices"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/pgpatron/pgpatron/fixtures"
 	"github.com/pgpatron/pgpatron/router"
 	"github.com/pgpatron/pgpatron/state"
 )
@@ -31,29 +30,22 @@ func BenchmarkSwitch(b *testing.B) {
 			reads := s.measured()
 			defer s.crowd(1000)()
 			s.start(router.Config{PID: 1, BreakGrace: time.Hour, Log: slog.New(slog.DiscardHandler)})
-			toggled := s.hammer(reads, map[string]byte{"replica": 1}[name])
+			toggled := fixtures.Hammer(b, 3, func() (bool, error) {
+				who, err := connect(reads)
+				return who == 1 || name == "router" && who != 'E', err
+			})
 			var off, on []time.Duration
 			for b.Loop() {
 				began := time.Now()
 				s.put(key, "DISABLED")
-				off = append(off, toggled.quiet(began))
+				off = append(off, toggled.Quiet(began))
 				began = time.Now()
 				s.put(key, "")
-				on = append(on, toggled.next(began))
+				on = append(on, toggled.Next(began))
 			}
-			report(b, "off", off)
-			report(b, "on", on)
+			fixtures.ReportTimes(b, "off", off)
+			fixtures.ReportTimes(b, "on", on)
 		})
-	}
-}
-
-func report(b *testing.B, name string, took []time.Duration) {
-	slices.Sort(took)
-	for _, p := range []struct {
-		unit string
-		at   int
-	}{{"-p50-ms", len(took) / 2}, {"-p99-ms", (99*len(took)+99)/100 - 1}, {"-max-ms", len(took) - 1}} {
-		b.ReportMetric(float64(took[p.at].Microseconds())/1000, name+p.unit)
 	}
 }
 
@@ -110,75 +102,17 @@ func (s *site) crowd(instances int) (stop func()) {
 	return func() { close(stopped); writing.Wait() }
 }
 
-// sightings are when clients last got through to a server.
-type sightings struct {
-	t testing.TB
-	// last and first are in nanoseconds since the epoch; first is that of the first
-	// time since it was set to 0.
-	last, first atomic.Int64
-	// others counts connections that did not.
-	others atomic.Int64
-}
-
-// hammer has clients connect until the test ends, and tells of those who reach one
-// server.
-func (s *site) hammer(port int, server byte) *sightings {
-	seen := &sightings{t: s.t}
-	startup := packet(v3, "user\x00alice\x00\x00")
-	stop := make(chan struct{})
-	var clients sync.WaitGroup
-	for range 3 {
-		clients.Go(func() {
-			for ; !isClosed(stop); time.Sleep(time.Millisecond) {
-				if who, ok := connect(port, startup); ok {
-					seen.note(who == server || server == 0 && who != 'E')
-				}
-			}
-		})
-	}
-	s.t.Cleanup(func() { close(stop); clients.Wait() })
-	seen.next(time.Now())
-	return seen
-}
-
 // connect returns the first byte that a server, or the router, says to a client.
-func connect(port int, startup []byte) (byte, bool) {
+func connect(port int) (byte, error) {
 	conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 	if err != nil {
-		return 0, false
+		return 0, err
 	}
 	defer conn.Close()
+	if _, err := conn.Write(packet(v3, "user\x00alice\x00\x00")); err != nil {
+		return 0, err
+	}
 	answer := make([]byte, 1)
-	if _, err := conn.Write(startup); err != nil {
-		return 0, false
-	}
 	_, err = io.ReadFull(conn, answer)
-	return answer[0], err == nil
-}
-
-func (s *sightings) note(through bool) {
-	if !through {
-		s.others.Add(1)
-		return
-	}
-	now := time.Now().UnixNano()
-	s.last.Store(now)
-	s.first.CompareAndSwap(0, now)
-}
-
-// quiet waits until nobody has got through for a while, though many have tried,
-// and returns the time from began to the last who did.
-func (s *sightings) quiet(began time.Time) time.Duration {
-	tried := s.others.Load()
-	eventually(s.t, "nobody gets through", func() bool {
-		return s.others.Load() > tried+50 && time.Since(time.Unix(0, s.last.Load())) > 100*time.Millisecond
-	})
-	return max(0, time.Unix(0, s.last.Load()).Sub(began))
-}
-
-// next returns the time from began to the next client who gets through.
-func (s *sightings) next(began time.Time) time.Duration {
-	s.first.Store(0)
-	eventually(s.t, "somebody gets through", func() bool { return s.first.Load() != 0 })
-	return max(0, time.Unix(0, s.first.Load()).Sub(began))
+	return answer[0], err
 }
