@@ -33,7 +33,6 @@ func newChronicle(cfg Config, t *tables, election *state.Election) *chronicle {
 	return &chronicle{
 		tables: t, election: election, kept: cfg.EventsKept, age: cfg.EventsAge,
 		instances: map[string]struct{}{}, switches: map[state.Switch]struct{}{},
-		sweeper: sweeper{suspects: map[string]int64{}},
 	}
 }
 

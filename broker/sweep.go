@@ -6,8 +6,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	clientv3 "go.etcd.io/etcd/client/v3"
-
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -22,9 +20,9 @@ const (
 type sweeper struct {
 	// next is in Unix nanoseconds. Any goroutine may read it.
 	next atomic.Int64
-	// suspects are router keys that seemed to be nobody's, with the revision of
-	// that: those that still are at the next sweep go.
-	suspects map[string]int64
+	// gone are the routers whose switch is known and which were not there at the
+	// last sweep, with the revision of what is known.
+	gone map[string]int64
 }
 
 // due reports whether a sweep is. Any goroutine may ask.
@@ -34,7 +32,7 @@ func (s *sweeper) due(now time.Time) bool { return s.next.Load() <= now.UnixNano
 func (s *sweeper) rest(now time.Time) { s.next.Store(now.Add(sweepInterval).UnixNano()) }
 
 // sweep removes what the event log has too much of, at once, and now and then
-// what is too old, and what routers left that are gone.
+// what is too old, and what is known of routers that are gone.
 func (c *chronicle) sweep(now time.Time) []state.Group {
 	if !c.sweeper.due(now) {
 		if c.tables.events.Len() > c.kept+sweepSize {
@@ -70,40 +68,32 @@ func oldestFirst(a, b state.Entry[state.Event]) int {
 	return cmp.Or(cmp.Compare(a.CreateRevision, b.CreateRevision), cmp.Compare(a.Params[0], b.Params[0]))
 }
 
-// sweepRouters removes the keys of routers that died before they could take a key
-// under their session again, which a plain put had taken it from; and what is
-// known of the switches of routers that are gone. Both only if they were so a
-// sweep ago, too: a router may have lost etcd for a moment.
+// sweepRouters removes what is known of the switches of routers that are gone, and
+// were a sweep ago: a router may have lost etcd for a moment.
 func (c *chronicle) sweepRouters() []state.Group {
 	var groups []state.Group
-	found := map[string]int64{}
-	suspect := func(key string, revision int64) {
-		found[key] = revision
-		if c.sweeper.suspects[key] == revision {
-			groups = append(groups, c.forgetKey(key, revision))
-		}
-	}
-	for r := range c.tables.routers.All() {
-		if r.Lease == clientv3.NoLease {
-			suspect(state.Switch{Kind: state.RouterSwitch, Name: r.Params[0]}.Key(), r.ModRevision)
-		}
-	}
+	gone := map[string]int64{}
 	for s := range c.tables.switched.All() {
-		if _, there := c.tables.routers.Get(s.Params[1]); s.Params[0] == string(state.RouterSwitch) && !there {
-			suspect(state.SwitchedKey(state.Switch{Kind: state.RouterSwitch, Name: s.Params[1]}), s.ModRevision)
+		kind, name := state.SwitchKind(s.Params[0]), s.Params[1]
+		if _, there := c.tables.routers.Get(name); kind != state.RouterSwitch || there {
+			continue
+		}
+		gone[name] = s.ModRevision
+		if c.sweeper.gone[name] == s.ModRevision {
+			groups = append(groups, c.forgetSwitched(state.Switch{Kind: kind, Name: name}))
 		}
 	}
-	c.sweeper.suspects = found
+	c.sweeper.gone = gone
 	return groups
 }
 
-// forgetKey removes a key that is still as it was.
-func (c *chronicle) forgetKey(key string, revision int64) state.Group {
-	return c.group("forget a router", func(tx *state.Tx) error {
-		if kv, _ := tx.Get(key); kv.ModRevision != revision {
+// forgetSwitched forgets what is known of the switch of a router that is gone.
+func (c *chronicle) forgetSwitched(sw state.Switch) state.Group {
+	return c.group("forget switch", func(tx *state.Tx) error {
+		if _, there := tx.Get(sw.Key()); there {
 			return state.ErrSkip
 		}
-		tx.Delete(key)
+		tx.Delete(state.SwitchedKey(sw))
 		return nil
 	})
 }
