@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -81,7 +82,7 @@ func followEvents(cmd *cobra.Command, site *admin.Client, format string, f admin
 		if format == "json" {
 			return lines.Encode(e)
 		}
-		_, err := fmt.Fprintf(out, "%s  %-9s  %-12s  %s\n", when(e.At), e.Kind, e.Instance, eventText(e))
+		_, err := fmt.Fprintf(out, "%s  %-9s  %-12s  %s\n", when(e.At), e.Kind, cmp.Or(e.Instance, "-"), eventText(e))
 		return err
 	})
 }

@@ -46,7 +46,7 @@ func topCommand() *cobra.Command {
 // topText tells how a site is.
 func topText(top admin.Top) string {
 	var text bytes.Buffer
-	fmt.Fprintf(&text, "%d clusters, %d without a leader; %d routers; %d backends\n", top.Instances, top.Leaderless, len(top.Routers), len(top.Backends))
+	fmt.Fprintf(&text, "clusters %d, without a leader %d, routers %d, backends %d\n", top.Instances, top.Leaderless, len(top.Routers), len(top.Backends))
 	for _, table := range []func(io.Writer){
 		func(w io.Writer) { clusterTable(w, top.Clusters) },
 		func(w io.Writer) { routerTable(w, top.Routers) },
