@@ -23,6 +23,7 @@ const (
 type lanes struct {
 	kernel *kernel.Plane
 	prober *prober
+	limits *limits
 	// run runs a function in a goroutine that the plane waits for.
 	run func(func())
 
