@@ -3,6 +3,7 @@ package router
 import (
 	"context"
 	"io"
+	"net/netip"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -29,6 +30,11 @@ func PauseBetween(before, now string) time.Duration {
 	s.asked = time.Now().Add(time.Hour)
 	s.enter(newReign(context.Background(), leader{member: now}))
 	return s.pause()
+}
+
+// Choose is choose, which a prober does with the addresses of a name.
+func Choose(ctx context.Context, all ...netip.AddrPort) netip.AddrPort {
+	return newProber(time.Second, nil, nil).choose(ctx, all)
 }
 
 // IsSilent is isSilent, which the event loops ask of sockets.
