@@ -2,8 +2,12 @@ package router
 
 import (
 	"io"
+	"log/slog"
+	"net/netip"
+	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sys/unix"
 
 	"github.com/pgpatron/pgpatron/state"
@@ -22,3 +26,10 @@ func LocalPortProblem(ports state.Ports, local, reserved string) string {
 
 // IsSilent is isSilent, which the event loops ask of sockets.
 func IsSilent(info *unix.TCPInfo, limit time.Duration) bool { return isSilent(info, limit) }
+
+// OfferWithoutLane has a route offer its leader to a kernel that has just been
+// taken from it.
+func OfferWithoutLane(t testing.TB) {
+	r := newRoute(t.Context(), "a", newMetrics(prometheus.NewRegistry()), slog.Default())
+	r.offer(r.current(), netip.MustParseAddrPort("10.0.0.1:5432"))
+}
