@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"github.com/pgpatron/pgpatron/broker/admin"
 	"github.com/pgpatron/pgpatron/patroni"
 	"github.com/pgpatron/pgpatron/state"
@@ -60,10 +62,11 @@ func (o operator) otherRouterServes(tx *state.Tx, id string) bool {
 	return false
 }
 
-// isOn reports whether what has a switch is there and enabled.
+// isOn reports whether a router runs and is enabled. A key without a lease is not
+// a router's, or will be in a moment.
 func isOn(tx *state.Tx, sw state.Switch) bool {
-	kv, there := tx.Get(sw.Key())
-	return there && !state.IsDisabled(string(kv.Value))
+	kv, _ := tx.Get(sw.Key())
+	return kv.Lease != clientv3.NoLease && !state.IsDisabled(string(kv.Value))
 }
 
 // SwitchReplica takes a replica out of read routing, or back. Who leads is never

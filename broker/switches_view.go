@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"github.com/pgpatron/pgpatron/broker/admin"
 	"github.com/pgpatron/pgpatron/state"
 )
@@ -32,7 +34,8 @@ func (o operator) router(id string) (shown admin.Router) {
 }
 
 func (t *tables) routerView(id string) admin.Router {
-	return admin.Router{ID: id, Switch: t.switchView(state.Switch{Kind: state.RouterSwitch, Name: id})}
+	key, _ := t.routers.Get(id)
+	return admin.Router{ID: id, Running: key.Lease != clientv3.NoLease, Switch: t.switchView(state.Switch{Kind: state.RouterSwitch, Name: id})}
 }
 
 // switchView shows where a switch is and what is known of it.
