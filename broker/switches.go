@@ -42,7 +42,7 @@ func (o operator) SwitchRouter(ctx context.Context, id string, off bool, act adm
 // at once, one finds that the other was quicker.
 func (o operator) otherRouterServes(tx *state.Tx, id string) bool {
 	var off []state.Switch
-	for r := range o.tables.routers.All() {
+	for r := range o.tables.routers.Switches.All() {
 		other := state.Switch{Kind: state.RouterSwitch, Name: r.Params[0]}
 		switch {
 		case other.Name == id:

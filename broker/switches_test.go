@@ -121,6 +121,18 @@ func TestKeysWithoutARouter(t *testing.T) {
 	}
 }
 
+// TestDeadRoutersAreSwept also where no router is left to do it.
+func TestDeadRoutersAreSwept(t *testing.T) {
+	s := newSite(t)
+	key := state.Switch{Kind: state.RouterSwitch, Name: routerA}.Key()
+	s.put(key, "DISABLED") // which took it from its lease, before its router died
+	s.put(state.RouterRecordKey(routerA), "")
+	s.poll("what the router has left is gone", func() bool {
+		_, _, there := s.value(key)
+		return !there
+	})
+}
+
 // TestActsAreAudited: the log tells who did what and why.
 func TestActsAreAudited(t *testing.T) {
 	s := newSite(t)

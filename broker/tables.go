@@ -18,7 +18,7 @@ type tables struct {
 	clusters  *state.Table[state.Cluster]
 	backends  *state.Table[state.Backend]
 	hosts     *state.Table[state.Host]
-	routers   *state.Table[string]
+	routers   *state.Routers
 	cordons   *state.Table[string]
 	// datasources are the switches of single nodes, switched what is known of
 	// the switches that are off.
@@ -30,6 +30,8 @@ type tables struct {
 	members     *state.Table[patroni.Member]
 	syncs       *state.Table[patroni.Sync]
 	unbound     *state.Table[string]
+	// containers are definitions of the registry: those of plans have the plan's id.
+	containers *state.Table[state.PlanContainer]
 	// planCounts are the counters of instances, by plan.
 	planCounts *state.Table[int]
 	// fences are the last of each instance, events the log of the site, and told
@@ -48,7 +50,7 @@ func newTables(s *state.Schema) *tables {
 		clusters:    state.Register(s, state.ClusterPattern, state.JSON[state.Cluster]),
 		backends:    state.Register(s, state.BackendPattern, state.JSON[state.Backend]),
 		hosts:       state.Register(s, state.HostPattern, state.JSON[state.Host]),
-		routers:     state.Register(s, state.RouterPattern, state.Text),
+		routers:     state.NewRouters(s),
 		drains:      state.Register(s, state.DrainPattern, state.JSON[state.Drain]),
 		cordons:     state.Register(s, state.CordonPattern, state.Text),
 		datasources: state.Register(s, state.DatasourcePattern, state.Text),
@@ -62,6 +64,7 @@ func newTables(s *state.Schema) *tables {
 		fences:      state.Register(s, state.FencePattern, state.JSON[state.Fence]),
 		events:      state.Register(s, state.EventPattern, state.JSON[state.Event]),
 		told:        state.Register(s, state.ToldPattern, state.JSON[state.Told]),
+		containers:  state.Register(s, state.DefinitionPattern, state.JSON[state.PlanContainer]),
 	}
 }
 

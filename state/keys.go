@@ -28,8 +28,12 @@ const (
 	FencePattern      = "/service/{id}/fence"
 	PlanCountPattern  = "/plans/{plan}/instances"
 	RouterPattern     = "/state/instances/{router}"
-	BackendPattern    = "/registry/nodes/{backend}"
-	DrainPattern      = "/registry/drains/{backend}"
+	// RouterRecordPattern and RouterSessionPattern tell routers that run from what
+	// those that do not have left: see Routers.
+	RouterRecordPattern  = "/state/routers/{router}"
+	RouterSessionPattern = "/state/routers/{router}/session"
+	BackendPattern       = "/registry/nodes/{backend}"
+	DrainPattern         = "/registry/drains/{backend}"
 	// HostPattern is of the hosts that ever registered.
 	HostPattern = HostPrefix + "{backend}"
 	// CordonPattern is of the switches of whole backends.
@@ -189,6 +193,12 @@ func RouterKey(ip string, pid int) string {
 
 // SwitchedKey tells who switched something off, when and why: a Switched.
 func SwitchedKey(s Switch) string { return fill(SwitchedPattern, string(s.Kind), s.Name) }
+
+// RouterRecordKey says that a router has registered, by its name ip@-@pid.
+func RouterRecordKey(router string) string { return fill(RouterRecordPattern, router) }
+
+// RouterSessionKey says that a router has a session with etcd. Leased.
+func RouterSessionKey(router string) string { return fill(RouterSessionPattern, router) }
 
 // BackendKey registers a host that runs nodes: a Backend. Leased.
 func BackendKey(backend string) string { return fill(BackendPattern, backend) }

@@ -119,6 +119,7 @@ func eventually(t *testing.T, f func() error) {
 // Two sites, each of an etcd, a broker and a federation process, agree on the
 // port of an instance; a local one gets another; during a review ports stay.
 func TestGlobalPortOfAnInstance(t *testing.T) {
+	t.Parallel()
 	authority := fixtures.NewAuthority(t)
 	a, b := newTown(t, authority, "dc-0"), newTown(t, authority, "dc-1")
 	eventually(t, func() error { _, err := a.operate("dc", "status"); return err })

@@ -68,7 +68,7 @@ func TestEachUserMayDoItsWorkAndNothingElse(t *testing.T) {
 			noWrite: []string{"/federation/self", state.AllocationKey("a"), state.NextPortKey(), state.PortKey(30000), state.InstanceKey("a"), state.BindingKey("a", "b"), state.CordonKey("h"), state.ElectionKey("broker"), state.PlanCountKey("p"), state.EventKey("e"), state.ToldKey("a")},
 		},
 		"router": {
-			write:   []string{state.RouterKey("10.0.0.1", 7), state.UnboundKey(30000, "r")},
+			write:   []string{state.RouterKey("10.0.0.1", 7), state.RouterRecordKey("r"), state.RouterSessionKey("r"), state.UnboundKey(30000, "r")},
 			noWrite: []string{state.LeaderKey("a"), state.ClusterKey("a"), state.AllocationKey("a"), state.PortKey(30000), state.InstanceKey("a"), state.CordonKey("h"), announcement, state.BackendKey("h"), state.ElectionKey("broker"), state.DatasourceKey("a", "n"), state.SwitchedKey(state.Switch{Kind: state.RouterSwitch, Name: "r"}), state.EventKey("e"), state.ToldKey("a")},
 			read:    []string{state.LeaderKey("a"), state.MemberKey("a", "n"), state.AllocationKey("a")},
 			noRead:  []string{state.ElectionKey("broker")},
