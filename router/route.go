@@ -52,8 +52,9 @@ type route struct {
 	// quiet is whether changes of leader are nothing to tell of.
 	quiet bool
 	// limit is how many sessions the instance may have, 0 if it has no limit of
-	// its own. clients are those that count, held those of them that wait.
-	limit, clients, held atomic.Int64
+	// its own. clients are those in user space, held those of them that wait, and led
+	// those in the kernel, as far as they have been counted.
+	limit, clients, held, led atomic.Int64
 	// ctx bounds every reign: it lasts as long as the plane runs.
 	ctx context.Context
 	// probing holds the one token that allows to probe, with what the last holder
@@ -118,7 +119,7 @@ func (r *route) steer(l leader) {
 	var cut map[*loop][]*session
 	if !before.leader.same(l) {
 		cut = r.dismissAll()
-		r.lane.cut()
+		r.cutLane()
 	} else if before.isReady() && before.leader.trusts(l) {
 		r.reign.target = before.target
 		close(r.reign.ready)
@@ -265,18 +266,23 @@ func (r *route) close() {
 	r.mu.Lock()
 	r.closed = true
 	cut := r.dismissAll()
-	r.lane.cut()
+	r.cutLane()
 	last := r.reign
 	r.mu.Unlock()
 	last.end(errGone)
 	r.cut(cut, leader{})
 }
 
-// cut has the loops end what is not joined with the leader of now.
+// cut has the loops end what is not joined with the leader of now. All clients
+// learn of it before the first server does, which takes as long again: a loop that
+// cuts moves nothing, so no byte gets to the old leader meanwhile.
 func (r *route) cut(sessions map[*loop][]*session, now leader) {
 	for l, some := range sessions {
 		l.post(func() {
 			n := 0
+			for _, s := range some {
+				s.dropClient(now)
+			}
 			for _, s := range some {
 				if s.depose(now) {
 					n++

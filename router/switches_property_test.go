@@ -3,11 +3,9 @@ package router_test
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"strconv"
 	"testing"
 	"time"
@@ -26,15 +24,9 @@ import (
 // is a run against a real etcd, and how faults meet work is not in its hands. For a
 // long run by hand: go test ./router -run Property -rapid.checks=50
 func TestMain(m *testing.M) {
-	for name, value := range map[string]string{
+	fixtures.RunWaiting(m, map[string]string{
 		"rapid.checks": "2", "rapid.steps": "20", "rapid.shrinktime": "0s", "rapid.nofailfile": "true",
-	} {
-		if err := flag.Set(name, value); err != nil {
-			panic(err)
-		}
-	}
-	flag.Parse() // what is given wins
-	os.Exit(m.Run())
+	})
 }
 
 // Whatever operators switch, whatever fails meanwhile and whoever leads: what is

@@ -215,7 +215,9 @@ func (d *dev) runProcesses(ctx context.Context, bridge netip.Addr) error {
 	if f != nil {
 		tasks.Go(func() error { return f.Run(ctx) })
 	}
-	tasks.Go(func() error { return serveMetrics(ctx, d.registryListen, metrics, serveRegistry) })
+	tasks.Go(func() error {
+		return front{listen: d.registryListen, metrics: metrics, others: serveRegistry}.serve(ctx)
+	})
 	tasks.Go(func() error { return d.watchEtcd(ctx) })
 	tasks.Go(func() error { return d.announce(ctx, b, registrars) })
 	return tasks.Wait()

@@ -117,6 +117,9 @@ func config(cfg Config) (*embed.Config, error) {
 	ec.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
 	ec.Name = cmp.Or(cfg.Name, "pgpatron")
 	ec.QuotaBackendBytes = cfg.QuotaBytes
+	// The least there is: users, whose passwords are made by chance, log in often
+	// and on machines that have much else to do.
+	ec.BcryptCost = 4
 	ec.AutoCompactionMode = embed.CompactorModePeriodic
 	ec.AutoCompactionRetention = "1h"
 	scheme := "http://"

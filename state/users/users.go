@@ -37,6 +37,7 @@ func All(image string) []User {
 			Writes: []Range{
 				engines, office("broker"), prefix(state.PlanCountPattern), prefix(state.DrainPattern), prefix("/routing/"),
 				prefix(state.ServicePrefix), prefix(state.InstancePattern), prefix("/state/"), prefix(state.FederationPrefix),
+				prefix(state.EventsPrefix),
 			},
 		},
 		{
