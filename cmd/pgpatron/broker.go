@@ -49,6 +49,8 @@ func addBroker(s *settings, cfg *broker.Config) {
 	add(s, "postgres-major", &cfg.PostgresMajor, fmt.Sprint(patroni.PostgresMajor), "major version of PostgreSQL in the image", strconv.Atoi)
 	add(s, "min-binding-lifetime", &cfg.MinBindingLifetime, "1m", "the shortest lifetime that a binding may be given", duration)
 	add(s, "max-binding-lifetime", &cfg.MaxBindingLifetime, "87600h", "the longest lifetime that a binding may be given", duration)
+	add(s, "events-kept", &cfg.EventsKept, "5000", "how many events the event log holds", count)
+	add(s, "events-age", &cfg.EventsAge, "720h", "how long the event log holds an event", duration)
 	add(s, "global-ports", &cfg.GlobalByDefault, "false", "give every new instance a port that all sites of the federation agree on", boolean)
 	add(s, "hostname", &cfg.Hostname, hostname(), "the name of this host", text)
 }

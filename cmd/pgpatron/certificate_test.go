@@ -63,6 +63,7 @@ func shown(t *testing.T, address, name, ca string) string {
 }
 
 func TestBrokerOverHTTPSTakesNewCertificatesWithoutARestart(t *testing.T) {
+	t.Parallel()
 	authority := fixtures.NewAuthority(t)
 	cert, key := authority.Issue(t, "broker.test")
 	address := servingHTTPS(t, cert, key)
@@ -75,6 +76,7 @@ func TestBrokerOverHTTPSTakesNewCertificatesWithoutARestart(t *testing.T) {
 
 // The smoke test says what a broker says that has not what is asked for.
 func TestSmokeTestOverHTTPS(t *testing.T) {
+	t.Parallel()
 	authority := fixtures.NewAuthority(t)
 	cert, key := authority.Issue(t, "localhost")
 	address := "localhost" + servingHTTPS(t, cert, key)[len("127.0.0.1"):]
