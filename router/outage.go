@@ -81,7 +81,7 @@ func (r *route) interrupt() {
 func (r *route) expel() {
 	r.mu.Lock()
 	cut := r.dismissAll()
-	r.lane.cut()
+	r.cutLane()
 	r.mu.Unlock()
 	r.cut(cut, leader{})
 }

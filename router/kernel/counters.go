@@ -33,7 +33,7 @@ func (p *Plane) Counters() (map[uint16]Counters, error) {
 
 // countOpen adds the flows that are tracked.
 func (p *Plane) countOpen(all map[uint16]Counters) error {
-	open, err := p.openFlows()
+	open, err := p.teller.open()
 	for port, c := range all {
 		c.Open = open[port]
 		all[port] = c
@@ -60,18 +60,7 @@ func (p *Plane) Opened() (map[uint16]uint64, error) {
 func (p *Plane) Open() (map[uint16]int, error) {
 	p.asking.Lock()
 	defer p.asking.Unlock()
-	return p.openFlows()
-}
-
-func (p *Plane) openFlows() (map[uint16]int, error) {
-	open := map[uint16]int{}
-	_, err := p.askTracker.led(families, func(f flow) bool {
-		if f.state() >= established && f.state() < timeWait {
-			open[f.port()]++
-		}
-		return false
-	})
-	return open, err
+	return p.teller.open()
 }
 
 // Tracked returns how many flows of any kind this host's kernel tracks, and how

@@ -79,9 +79,9 @@ type Plane struct {
 	// leading has the ports that may be led, and those whose doubts are not told yet.
 	leading portSet
 	// asking guards the connections of all who only read.
-	asking     sync.Mutex
-	asker      *nftables.Conn
-	askTracker *tracker
+	asking sync.Mutex
+	asker  *nftables.Conn
+	teller *teller
 }
 
 // order is what is to become of a port: its connections are cut if cut says so,
@@ -170,7 +170,7 @@ func (p *Plane) connect() (err error) {
 	if p.tracker, err = dialTracker(p.cfg.Listen); err != nil {
 		return err
 	}
-	if p.askTracker, err = dialTracker(p.cfg.Listen); err != nil {
+	if p.teller, err = dialTeller(p.cfg.Listen); err != nil {
 		return err
 	}
 	p.asker, err = dialNftables()
@@ -183,10 +183,11 @@ func (p *Plane) close() error {
 	if p.poker != nil {
 		errs = append(errs, p.poker.close())
 	}
-	for _, t := range []*tracker{p.tracker, p.askTracker} {
-		if t != nil {
-			errs = append(errs, t.close())
-		}
+	if p.tracker != nil {
+		errs = append(errs, p.tracker.close())
+	}
+	if p.teller != nil {
+		errs = append(errs, p.teller.close())
 	}
 	for _, conn := range []*nftables.Conn{p.conn, p.asker} {
 		if conn != nil {
