@@ -65,6 +65,10 @@ type Config struct {
 	// ReplicaGrace is how long the readers of a replica that is not given new ones
 	// may stay. Default 30 s.
 	ReplicaGrace time.Duration
+	// BreakGrace is how long sessions may go on when an operator has broken the
+	// circuit of this router, or switched off the replica that they read from: there
+	// they go after ReplicaGrace at the latest. Default 0: they are cut at once.
+	BreakGrace time.Duration
 	// Drain is how long sessions may go on after Run was told to end. Default 0:
 	// they are cut at once.
 	Drain time.Duration
@@ -170,6 +174,7 @@ func (c Config) Validate() error {
 		{"router.user_timeout", c.UserTimeout, 0},
 		{"router.max_lag_time", c.MaxLagTime, time.Second},
 		{"router.replica_grace", c.ReplicaGrace, 1},
+		{"router.break_grace", c.BreakGrace, 0},
 		{"router.drain", c.Drain, 0},
 		{"router.session_ttl", c.SessionTTL, time.Second},
 	} {

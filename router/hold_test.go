@@ -95,6 +95,9 @@ func TestHeldFollowsTheNextLeader(t *testing.T) {
 	if who := ask(t, got, "who"); who != "a-n2" {
 		t.Errorf("held connection leads to %s, want a-n2", who)
 	}
+	if got := r.metric(t, "pgpatron_router_probe_fallbacks_total"); got != 0 {
+		t.Error("the connection waited until the first leader would have been believed")
+	}
 }
 
 func TestGoesByLeaderKeyWhenPatroniIsSilent(t *testing.T) {

@@ -21,6 +21,9 @@ func (r *route) attach(l lane) {
 	r.lane = l
 	addr, _ := r.reign.leader.kernelAddr()
 	l.kernel.Adopt(l.port, addr)
+	if l.breaker.isOn() {
+		l.hold()
+	}
 	r.pursue(r.reign)
 }
 
@@ -54,6 +57,18 @@ func (l lane) hold() {
 	}
 }
 
+// offer has new connections led to a leader that takes writes, unless the circuit
+// is broken or user space has to count them.
+func (l lane) offer(leader netip.AddrPort) {
+	switch {
+	case l.lanes == nil || l.full:
+	case l.breaker.isOn():
+		l.hold()
+	default:
+		l.kernel.Offer(l.port, leader)
+	}
+}
+
 // pursue offers the leader of a reign to the kernel once it takes writes. It is
 // called under mu.
 func (r *route) pursue(g *reign) {
@@ -63,7 +78,7 @@ func (r *route) pursue(g *reign) {
 		return
 	}
 	if g.isReady() {
-		l.kernel.Offer(l.port, addr)
+		l.offer(addr)
 		return
 	}
 	l.pursue(pursuit{route: r, reign: g, addr: addr})
@@ -73,8 +88,8 @@ func (r *route) pursue(g *reign) {
 func (r *route) offer(g *reign, addr netip.AddrPort) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.reign == g && !r.closed && !r.lane.full {
-		r.lane.kernel.Offer(r.lane.port, addr)
+	if r.reign == g && !r.closed {
+		r.lane.offer(addr)
 	}
 }
 

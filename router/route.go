@@ -67,6 +67,8 @@ type route struct {
 	reign    *reign
 	sessions map[*session]struct{}
 	closed   bool
+	// barred says that sessions may stay, and no other may join.
+	barred bool
 	// last is the newest leader that was not nobody.
 	last leader
 	lane lane
@@ -206,7 +208,7 @@ func (r *route) renew(g *reign) {
 func (r *route) expect(s *session) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.closed || r.reign != s.reign {
+	if r.closed || r.barred || r.reign != s.reign {
 		return false
 	}
 	r.sessions[s] = struct{}{}
@@ -218,12 +220,21 @@ func (r *route) expect(s *session) bool {
 func (r *route) admit(s *session) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.closed || !r.reign.leader.same(s.reign.leader) || !r.reign.isReady() {
+	if r.closed || r.barred || !r.reign.leader.same(s.reign.leader) || !r.reign.isReady() {
 		return false
 	}
 	r.metrics.opened.Add(1)
 	r.metrics.open.Add(1)
 	return true
+}
+
+// bar lets no other session join, or lets them again.
+func (r *route) bar(barred bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.barred = barred; barred {
+		r.interrupt()
+	}
 }
 
 // dismiss forgets a session that has ended, or has no leader any more.
@@ -233,12 +244,18 @@ func (r *route) dismiss(s *session) {
 	delete(r.sessions, s)
 }
 
-// dismissAll empties the sessions and returns them, by loop.
-func (r *route) dismissAll() map[*loop][]*session {
+// byLoop returns the sessions.
+func (r *route) byLoop() map[*loop][]*session {
 	all := map[*loop][]*session{}
 	for s := range r.sessions {
 		all[s.loop] = append(all[s.loop], s)
 	}
+	return all
+}
+
+// dismissAll empties the sessions and returns them, by loop.
+func (r *route) dismissAll() map[*loop][]*session {
+	all := r.byLoop()
 	clear(r.sessions)
 	return all
 }

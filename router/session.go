@@ -110,7 +110,7 @@ func (s *session) answered() {
 		return
 	}
 	s.deadline.Stop()
-	if !s.route.admit(s) {
+	if s.plane.breaker.isOn() || !s.route.admit(s) {
 		s.hangUp()
 		s.plane.hold(s)
 		return

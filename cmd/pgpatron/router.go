@@ -10,7 +10,6 @@ import (
 	"net/netip"
 	"os"
 	"runtime/debug"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -40,6 +39,7 @@ func routerProcess() process {
 		add(s, "max-lag-time", &cfg.MaxLagTime, "10s", "how long a replica may be behind to be given readers", duration)
 		add(s, "replica-fallback", &cfg.ReplicaFallback, "leader", "what readers get when no replica is fit: leader, or refuse", router.ParseReplicaFallback)
 		add(s, "replica-grace", &cfg.ReplicaGrace, "30s", "how long the readers of a replica may stay that is given no new ones", duration)
+		add(s, "break-grace", &cfg.BreakGrace, "30s", "how long sessions may go on when an operator breaks this router's circuit or switches their replica off; 0s: they are cut at once", duration)
 		add(s, "drain", &cfg.Drain, "10s", "how long sessions may go on after SIGTERM", duration)
 		add(s, "table-file", &cfg.TableFile, "", "file that keeps instances and leaders for a start without etcd", text)
 		add(s, "loops", &cfg.Loops, "0", "event loops that serve the clients; 0: one for each core", countOrZero)
@@ -92,19 +92,16 @@ func checkRouter(cfg router.Config) error {
 	return cfg.WithDefaults().Validate()
 }
 
-// serving returns a function that waits until the router leads clients.
+// serving returns a function that waits until the router leads clients, or
+// refuses them because an operator wants it to.
 func serving(r *router.Router) func(context.Context) error {
 	return func(ctx context.Context) error {
-		look := time.NewTicker(50 * time.Millisecond)
-		defer look.Stop()
-		for !r.Health().OK {
-			select {
-			case <-look.C:
-			case <-ctx.Done():
-				return context.Cause(ctx)
-			}
+		select {
+		case <-r.Started():
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
 		}
-		return nil
 	}
 }
 

@@ -49,6 +49,8 @@ func TestRouter(t *testing.T) {
 		{"CopiesAreExact", copiesAreExact},
 		{"RestartKeepsSessions", restartKeepsSessions},
 		{"LimitsHoldForBothPlanes", limitsHoldForBothPlanes},
+		{"BrokenCircuitLeadsNobody", brokenCircuitLeadsNobody},
+		{"RouterStartsBroken", routerStartsBroken},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, s.in(t)) })
 	}
