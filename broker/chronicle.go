@@ -52,7 +52,7 @@ func (c *chronicle) note() {
 		c.instances[params[0]] = struct{}{}
 	}
 	for kind, table := range map[state.SwitchKind]*state.Table[string]{
-		state.RouterSwitch: t.routers, state.ReplicaSwitch: t.datasources, state.BackendSwitch: t.cordons,
+		state.RouterSwitch: t.routers.Switches, state.ReplicaSwitch: t.datasources, state.BackendSwitch: t.cordons,
 	} {
 		for params := range table.Changed() {
 			c.switches[state.Switch{Kind: kind, Name: params[0]}] = struct{}{}

@@ -52,6 +52,7 @@ func newDriver(cfg Config, t *tables, election *state.Election) *driver {
 // Tick drives what is unfinished.
 func (d *driver) Tick(ctx context.Context, t state.Tick) ([]state.Group, error) {
 	d.note()
+	groups := d.tables.routers.Sweep("")
 	d.busy.Store(len(d.operations) > 0 || d.tables.draining())
 	if !d.election.Holds(t) {
 		if d.elected {
@@ -60,13 +61,13 @@ func (d *driver) Tick(ctx context.Context, t state.Tick) ([]state.Group, error) 
 		}
 		d.elected = false
 		d.chronicle.sweeper.rest(time.Now())
-		return d.election.Campaign(t, d.cfg.Hostname), nil
+		return append(groups, d.election.Campaign(t, d.cfg.Hostname)...), nil
 	}
 	if !d.elected {
 		d.log.Info("elected to drive operations")
 	}
 	d.elected = true
-	groups := slices.Concat(d.mendCounts(), d.expire(time.Now()), d.chronicle.drive(time.Now()))
+	groups = slices.Concat(groups, d.mendCounts(), d.expire(time.Now()), d.chronicle.drive(time.Now()))
 	for id := range d.operations {
 		if in, ok := d.tables.instances.Get(id); ok {
 			groups = append(groups, d.drive(ctx, in.Value)...)

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"github.com/pgpatron/pgpatron/broker/admin"
 	"github.com/pgpatron/pgpatron/patroni"
 	"github.com/pgpatron/pgpatron/state"
@@ -40,7 +42,7 @@ func (o operator) SwitchRouter(ctx context.Context, id string, off bool, act adm
 // at once, one finds that the other was quicker.
 func (o operator) otherRouterServes(tx *state.Tx, id string) bool {
 	var off []state.Switch
-	for r := range o.tables.routers.All() {
+	for r := range o.tables.routers.Switches.All() {
 		other := state.Switch{Kind: state.RouterSwitch, Name: r.Params[0]}
 		switch {
 		case other.Name == id:
@@ -60,10 +62,11 @@ func (o operator) otherRouterServes(tx *state.Tx, id string) bool {
 	return false
 }
 
-// isOn reports whether what has a switch is there and enabled.
+// isOn reports whether a router runs and is enabled. A key without a lease is not
+// a router's, or will be in a moment.
 func isOn(tx *state.Tx, sw state.Switch) bool {
-	kv, there := tx.Get(sw.Key())
-	return there && !state.IsDisabled(string(kv.Value))
+	kv, _ := tx.Get(sw.Key())
+	return kv.Lease != clientv3.NoLease && !state.IsDisabled(string(kv.Value))
 }
 
 // SwitchReplica takes a replica out of read routing, or back. Who leads is never

@@ -18,7 +18,7 @@ type tables struct {
 	clusters  *state.Table[state.Cluster]
 	backends  *state.Table[state.Backend]
 	hosts     *state.Table[state.Host]
-	routers   *state.Table[string]
+	routers   *state.Routers
 	cordons   *state.Table[string]
 	// datasources are the switches of single nodes, switched what is known of
 	// the switches that are off.
@@ -50,7 +50,7 @@ func newTables(s *state.Schema) *tables {
 		clusters:    state.Register(s, state.ClusterPattern, state.JSON[state.Cluster]),
 		backends:    state.Register(s, state.BackendPattern, state.JSON[state.Backend]),
 		hosts:       state.Register(s, state.HostPattern, state.JSON[state.Host]),
-		routers:     state.Register(s, state.RouterPattern, state.Text),
+		routers:     state.NewRouters(s),
 		drains:      state.Register(s, state.DrainPattern, state.JSON[state.Drain]),
 		cordons:     state.Register(s, state.CordonPattern, state.Text),
 		datasources: state.Register(s, state.DatasourcePattern, state.Text),

@@ -38,10 +38,20 @@ func (s Switch) Status() string {
 	return "enabled"
 }
 
-// Router is a running router.
+// Router is a router that runs, or the switch that somebody wrote for one.
 type Router struct {
 	ID string `json:"router_id"`
+	// Running says that a router holds the key.
+	Running bool `json:"running"`
 	Switch
+}
+
+// Status tells where the switch is, and whether it is of anything, in words.
+func (r Router) Status() string {
+	if !r.Running {
+		return r.Switch.Status() + " (not running)"
+	}
+	return r.Switch.Status()
 }
 
 // The roles of a Replica.

@@ -77,7 +77,9 @@ func (l *lab) crowd1000(etcd *clientv3.Client) {
 		}
 	}()
 	l.t.Cleanup(func() { listener.Close() })
-	patroni := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	patroni := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		io.WriteString(w, `{"role": "primary", "state": "running"}`)
+	}))
 	l.t.Cleanup(patroni.Close)
 	member, err := json.Marshal(map[string]string{
 		"conn_url": "postgres://" + addr + "/postgres", "api_url": patroni.URL, "role": "primary", "state": "running",
