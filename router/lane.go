@@ -58,10 +58,10 @@ func (l lane) hold() {
 }
 
 // offer has new connections led to a leader that takes writes, unless the circuit
-// is broken.
+// is broken or user space has to count them.
 func (l lane) offer(leader netip.AddrPort) {
 	switch {
-	case l.lanes == nil:
+	case l.lanes == nil || l.full:
 	case l.breaker.isOn():
 		l.hold()
 	default:
@@ -88,7 +88,7 @@ func (r *route) pursue(g *reign) {
 func (r *route) offer(g *reign, addr netip.AddrPort) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.reign == g && !r.closed && !r.lane.full {
+	if r.reign == g && !r.closed {
 		r.lane.offer(addr)
 	}
 }

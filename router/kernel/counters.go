@@ -3,6 +3,7 @@ package kernel
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
 
 	"github.com/google/nftables"
 )
@@ -55,12 +56,14 @@ func (p *Plane) Opened() (map[uint16]uint64, error) {
 	return all, nil
 }
 
-// Open returns Counters.Open of every port that has any. It costs a walk through
-// all that this host's kernel tracks.
+// Open returns Counters.Open of every port that has any and has not been told to be
+// cut. It costs a walk through all that this host's kernel tracks.
 func (p *Plane) Open() (map[uint16]int, error) {
 	p.asking.Lock()
 	defer p.asking.Unlock()
-	return p.teller.open()
+	open, err := p.teller.open()
+	maps.DeleteFunc(open, func(port uint16, _ int) bool { return p.ending.has(port) })
+	return open, err
 }
 
 // Tracked returns how many flows of any kind this host's kernel tracks, and how

@@ -76,8 +76,9 @@ type Plane struct {
 	orders  map[uint16][]order
 	settled bool
 
-	// leading has the ports that may be led, and those whose doubts are not told yet.
-	leading portSet
+	// leading has the ports that may be led, and those whose doubts are not told yet;
+	// ending those that were told to be cut and may still have flows.
+	leading, ending portSet
 	// asking guards the connections of all who only read.
 	asking sync.Mutex
 	asker  *nftables.Conn
@@ -227,7 +228,10 @@ func (p *Plane) Hold(port uint16) { p.give(port, order{}) }
 
 // Cut ends every connection to port, and has new ones fall through to user
 // space.
-func (p *Plane) Cut(port uint16) { p.give(port, order{cut: true}) }
+func (p *Plane) Cut(port uint16) {
+	p.ending.add(port)
+	p.give(port, order{cut: true})
+}
 
 func (p *Plane) give(port uint16, o order) {
 	p.mu.Lock()
