@@ -59,12 +59,12 @@ func newTables(s *state.Schema) *tables {
 		leaders:     patroni.Leaders(s),
 		members:     patroni.Members(s),
 		syncs:       patroni.Syncs(s),
+		containers:  state.Register(s, state.DefinitionPattern, state.JSON[state.PlanContainer]),
 		unbound:     state.Register(s, state.UnboundPattern, state.Text),
 		planCounts:  state.Register(s, state.PlanCountPattern, state.Integer),
 		fences:      state.Register(s, state.FencePattern, state.JSON[state.Fence]),
 		events:      state.Register(s, state.EventPattern, state.JSON[state.Event]),
 		told:        state.Register(s, state.ToldPattern, state.JSON[state.Told]),
-		containers:  state.Register(s, state.DefinitionPattern, state.JSON[state.PlanContainer]),
 	}
 }
 

@@ -119,7 +119,7 @@ func (r *route) steer(l leader) {
 	var cut map[*loop][]*session
 	if !before.leader.same(l) {
 		cut = r.dismissAll()
-		r.lane.cut()
+		r.cutLane()
 	} else if before.isReady() && before.leader.trusts(l) {
 		r.reign.target = before.target
 		close(r.reign.ready)
@@ -266,7 +266,7 @@ func (r *route) close() {
 	r.mu.Lock()
 	r.closed = true
 	cut := r.dismissAll()
-	r.lane.cut()
+	r.cutLane()
 	last := r.reign
 	r.mu.Unlock()
 	last.end(errGone)

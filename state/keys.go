@@ -191,14 +191,14 @@ func RouterKey(ip string, pid int) string {
 	return "/state/instances/" + ip + "@-@" + strconv.Itoa(pid)
 }
 
-// SwitchedKey tells who switched something off, when and why: a Switched.
-func SwitchedKey(s Switch) string { return fill(SwitchedPattern, string(s.Kind), s.Name) }
-
 // RouterRecordKey says that a router has registered, by its name ip@-@pid.
 func RouterRecordKey(router string) string { return fill(RouterRecordPattern, router) }
 
 // RouterSessionKey says that a router has a session with etcd. Leased.
 func RouterSessionKey(router string) string { return fill(RouterSessionPattern, router) }
+
+// SwitchedKey tells who switched something off, when and why: a Switched.
+func SwitchedKey(s Switch) string { return fill(SwitchedPattern, string(s.Kind), s.Name) }
 
 // BackendKey registers a host that runs nodes: a Backend. Leased.
 func BackendKey(backend string) string { return fill(BackendPattern, backend) }
