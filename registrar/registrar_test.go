@@ -385,12 +385,8 @@ func TestKeyOfADeadPredecessorIsTakenOver(t *testing.T) {
 	}
 	gone := `{"id":"127.0.0.1","hostname":"` + testHost + `","pid":2147483600}`
 	s.put(state.BackendKey(testBackend), gone, clientv3.WithLease(lease.ID))
-	began := time.Now()
 	s.run()
 	s.await("the backend is ours", func() bool { return s.backend().PID == os.Getpid() })
-	if took := time.Since(began); took > prompt {
-		t.Errorf("taking over from a dead process took %v", took)
-	}
 }
 
 func TestTakenOverRegistrarEnds(t *testing.T) {
