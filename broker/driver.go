@@ -32,6 +32,7 @@ type driver struct {
 	// leftovers are clusters with nodes that are being removed.
 	leftovers map[string]struct{}
 	drainer   *drainer
+	replacer  *replacer
 	plans     planCounts
 	expiries  *expiries
 	// busy says that operations are under way: time matters to them.
@@ -51,7 +52,7 @@ func newDriver(cfg Config, t *tables, election *state.Election) *driver {
 // Tick drives what is unfinished.
 func (d *driver) Tick(ctx context.Context, t state.Tick) ([]state.Group, error) {
 	d.note()
-	d.busy.Store(len(d.operations) > 0 || d.tables.draining())
+	defer func() { d.busy.Store(len(d.operations) > 0 || d.tables.draining() || d.replacer.waiting()) }()
 	if !d.election.Holds(t) {
 		if d.elected {
 			d.log.Warn("no longer elected, another broker drives operations")
@@ -62,6 +63,7 @@ func (d *driver) Tick(ctx context.Context, t state.Tick) ([]state.Group, error) 
 	}
 	if !d.elected {
 		d.log.Info("elected to drive operations")
+		d.replacer.forget()
 	}
 	d.elected = true
 	groups := append(d.mendCounts(), d.expire(time.Now())...)
@@ -71,6 +73,7 @@ func (d *driver) Tick(ctx context.Context, t state.Tick) ([]state.Group, error) 
 		}
 	}
 	groups = append(groups, d.drainer.drive()...)
+	groups = append(groups, d.replacer.drive()...)
 	for id := range d.leftovers {
 		groups = append(groups, d.forgetRemoved(id)...)
 	}
