@@ -40,14 +40,16 @@ test: image bin/pgpatron ## set up what is missing, then check and run every tes
 	ci/clean test
 	ci/check
 	ci/database go test -race ./...
-	go test -v -run TestModel ./federation
+	go test -v -run TestModel ./federation -schedules 100000
 	go test -race -tags system -count=1 -timeout 30m -p 1 ./registrar ./registrar/deploy ./fixtures/system ./fixtures/faults ./ci/bosh/test
 
 check: ## format, vet, staticcheck, known vulnerabilities, go.mod
 	ci/check
 
-bench: ## measure the router beside HAProxy and pgbouncer, then run every benchmark
+bench: ## measure the router beside HAProxy and pgbouncer, on a large site, in switchovers, then run every benchmark
 	ci/bench
+	ci/bench -scale
+	ci/bench -switchovers 7
 	go test -run '^$$' -bench . -benchmem ./...
 
 deb: ## build Debian packages into dist/, and try them

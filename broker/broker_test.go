@@ -2,26 +2,17 @@ package broker_test
 
 import (
 	"encoding/json"
-	"flag"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"testing"
 
 	"github.com/pgpatron/pgpatron/broker"
+	"github.com/pgpatron/pgpatron/fixtures"
 	"github.com/pgpatron/pgpatron/state"
 )
 
-// TestMain runs more tests at a time than there are processors: they wait more
-// than they compute.
-func TestMain(m *testing.M) {
-	flag.Parse()
-	if err := flag.Set("test.parallel", "6"); err != nil {
-		panic(err)
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { fixtures.RunWaiting(m, nil) }
 
 func TestLifeCycle(t *testing.T) {
 	s := newSite(t, "10.0.0.1", "10.0.0.2")

@@ -6,8 +6,11 @@ import (
 	"testing"
 
 	"github.com/pgpatron/pgpatron/federation"
+	"github.com/pgpatron/pgpatron/fixtures"
 	"github.com/pgpatron/pgpatron/state"
 )
+
+func TestMain(m *testing.M) { fixtures.RunWaiting(m, nil) }
 
 func wantRefusal(t *testing.T, err error, want string) {
 	t.Helper()

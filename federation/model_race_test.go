@@ -4,4 +4,4 @@ package federation
 
 // slowdown: the race detector finds nothing in the model, which is one
 // goroutine, and makes it slow.
-const slowdown = 50
+const slowdown = 5

@@ -9,7 +9,7 @@ import (
 )
 
 var (
-	schedules = flag.Int("schedules", 100_000, "how many schedules the model test plays")
+	schedules = flag.Int("schedules", 5_000, "how many schedules the model test plays")
 	seed      = flag.Uint64("seed", 0, "the one schedule to play, with its story")
 )
 
@@ -23,9 +23,6 @@ func TestModel(t *testing.T) {
 	}
 	defer debug.SetGCPercent(debug.SetGCPercent(400))
 	n := *schedules / slowdown
-	if testing.Short() {
-		n /= 20
-	}
 	first := rand.Uint64() >> 16
 	t.Logf("seeds %d to %d", first, first+uint64(n)-1)
 	reached := map[Kind]int{}

@@ -3,9 +3,7 @@ package registrar_test
 import (
 	"context"
 	"encoding/json"
-	"flag"
 	"net/netip"
-	"os"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -25,15 +23,7 @@ const (
 	testHost    = "pgpatron-test-registrar"
 )
 
-// TestMain runs more tests at a time than there are processors: they wait more
-// than they compute.
-func TestMain(m *testing.M) {
-	flag.Parse()
-	if err := flag.Set("test.parallel", "8"); err != nil {
-		panic(err)
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { fixtures.RunWaiting(m, nil) }
 
 // site is one site with its etcd, seen from the side of etcd.
 type site struct {

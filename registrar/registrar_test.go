@@ -523,6 +523,24 @@ func TestDockerRestart(t *testing.T) {
 	}
 }
 
+// An engine that hangs proves nothing: what is in etcd stays as it is, and the
+// death is dealt with when it is known.
+func TestDockerHangs(t *testing.T) {
+	s := newSite(t)
+	s.record(cluster("db1", "n1"))
+	s.run()
+	s.await("the node is announced", func() bool { return s.announced("n1") != "" })
+	s.lead("n1")
+	s.docker.Hang()
+	s.docker.Kill("cf-n1")
+	s.await("the backend is not healthy", func() bool { return !s.backend().Healthy() })
+	s.never("something is done while nobody knows", func() bool { return s.announced("n1") == "" || s.leader() != "n1" })
+	s.docker.Thaw()
+	s.await("the dead leader was fenced and started again", func() bool { return s.leader() == "" && s.starts("n1") == 2 })
+	s.awaitPhase("n1", state.PhaseRunning)
+	s.await("the backend is healthy", func() bool { return s.backend().Healthy() })
+}
+
 func TestNoDockerAtStart(t *testing.T) {
 	s := newSite(t)
 	s.docker.Stop()

@@ -1,6 +1,7 @@
 package router
 
 import (
+	"context"
 	"io"
 	"time"
 
@@ -18,6 +19,16 @@ func ReadStartup(client io.ReadWriter) (user, database string, err error) {
 // LocalPortProblem is localPortProblem, which Run asks of this host's settings.
 func LocalPortProblem(ports state.Ports, local, reserved string) string {
 	return localPortProblem(ports, local, reserved)
+}
+
+// PauseBetween returns how long the leader of one member's reign waits for its
+// question after another member, or the same, was asked in the reign before.
+func PauseBetween(before, now string) time.Duration {
+	s := probing{}
+	s.enter(newReign(context.Background(), leader{member: before}))
+	s.asked = time.Now().Add(time.Hour)
+	s.enter(newReign(context.Background(), leader{member: now}))
+	return s.pause()
 }
 
 // IsSilent is isSilent, which the event loops ask of sockets.

@@ -90,14 +90,13 @@ func TestHeldFollowsTheNextLeader(t *testing.T) {
 	conn := held(t, r, port, 1)
 	eventually(t, "the first leader is asked", func() bool { return n1.asked.Load() > 0 })
 	s.lead("a", n2)
-	began := time.Now()
 	got := <-conn
 	closing(t, got)
-	if took := time.Since(began); took > 400*time.Millisecond {
-		t.Errorf("the connection followed after %v", took)
-	}
 	if who := ask(t, got, "who"); who != "a-n2" {
 		t.Errorf("held connection leads to %s, want a-n2", who)
+	}
+	if got := r.metric(t, "pgpatron_router_probe_fallbacks_total"); got != 0 {
+		t.Error("the connection waited until the first leader would have been believed")
 	}
 }
 
@@ -117,8 +116,8 @@ func TestGoesByLeaderKeyWhenPatroniIsSilent(t *testing.T) {
 			if who := ask(t, open(t, port), "who"); who != "a-n1" {
 				t.Errorf("port leads to %s, want a-n1", who)
 			}
-			if took := time.Since(began); took < 2*time.Second || took > 4*time.Second {
-				t.Errorf("the leader key was believed after %v, want about 2 s", took)
+			if took := time.Since(began); took < 2*time.Second {
+				t.Errorf("the leader key was believed after %v, want no sooner than after 2 s", took)
 			}
 			if got := r.metric(t, "pgpatron_router_probe_fallbacks_total"); got != 1 {
 				t.Errorf("%v fallbacks are told, want 1", got)
@@ -205,8 +204,8 @@ func TestRefusesAfterHold(t *testing.T) {
 			if refused.Code != "57P03" || refused.Severity != "FATAL" || refused.Message != want {
 				t.Errorf("refused with %s %s %q, want FATAL 57P03 %q", refused.Severity, refused.Code, refused.Message, want)
 			}
-			if took := time.Since(began); took < 300*time.Millisecond || took > 3*time.Second {
-				t.Errorf("refused after %v, want the hold of 300 ms", took)
+			if took := time.Since(began); took < 300*time.Millisecond {
+				t.Errorf("refused after %v, want no sooner than after the hold of 300 ms", took)
 			}
 		})
 	}
@@ -273,11 +272,7 @@ func TestHeldClientThatLeavesFreesItsPlace(t *testing.T) {
 			eventually(t, "it is held", func() bool { return r.metric(t, "pgpatron_router_held") == 1 })
 			before := r.metric(t, "pgpatron_router_abandoned_total")
 			leave(conn)
-			began := time.Now()
 			eventually(t, "its place is free", func() bool { return r.metric(t, "pgpatron_router_held") == 0 })
-			if took := time.Since(began); took > 2*time.Second {
-				t.Errorf("place was free after %v", took)
-			}
 			if got := r.metric(t, "pgpatron_router_abandoned_total"); got != before+1 {
 				t.Errorf("%v clients that left are told, want %v", got, before+1)
 			}

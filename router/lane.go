@@ -6,6 +6,8 @@ import "net/netip"
 type lane struct {
 	*lanes
 	port uint16
+	// full says that user space takes every new connection, because it can count.
+	full bool
 }
 
 // attach gives a route its lane: what the kernel leads to its leader already, as
@@ -19,6 +21,9 @@ func (r *route) attach(l lane) {
 	r.lane = l
 	addr, _ := r.reign.leader.kernelAddr()
 	l.kernel.Adopt(l.port, addr)
+	if l.breaker.isOn() {
+		l.hold()
+	}
 	r.pursue(r.reign)
 }
 
@@ -50,16 +55,28 @@ func (l lane) hold() {
 	}
 }
 
+// offer has new connections led to a leader that takes writes, unless the circuit
+// is broken.
+func (l lane) offer(leader netip.AddrPort) {
+	switch {
+	case l.lanes == nil:
+	case l.breaker.isOn():
+		l.hold()
+	default:
+		l.kernel.Offer(l.port, leader)
+	}
+}
+
 // pursue offers the leader of a reign to the kernel once it takes writes. It is
 // called under mu.
 func (r *route) pursue(g *reign) {
 	l := r.lane
 	addr, ok := g.leader.kernelAddr()
-	if l.lanes == nil || !ok || g.ctx.Err() != nil {
+	if l.lanes == nil || l.full || !ok || g.ctx.Err() != nil {
 		return
 	}
 	if g.isReady() {
-		l.kernel.Offer(l.port, addr)
+		l.offer(addr)
 		return
 	}
 	l.pursue(pursuit{route: r, reign: g, addr: addr})
@@ -69,9 +86,32 @@ func (r *route) pursue(g *reign) {
 func (r *route) offer(g *reign, addr netip.AddrPort) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.reign == g && !r.closed {
-		r.lane.kernel.Offer(r.lane.port, addr)
+	if r.reign == g && !r.closed && !r.lane.full {
+		r.lane.offer(addr)
 	}
+}
+
+// fill says whether user space is to take every new connection.
+func (r *route) fill(full bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed || r.lane.lanes == nil || r.lane.full == full {
+		return
+	}
+	r.lane.full = full
+	if full {
+		r.lane.hold()
+	} else {
+		r.pursue(r.reign)
+	}
+	r.logger().Info("sessions counted", "in_kernel", r.led.Load(), "in_user_space", r.clients.Load(), "kernel_leads_new", !full)
+}
+
+// isFull reports what fill has said.
+func (r *route) isFull() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.lane.full
 }
 
 // suspect has the leader looked at if the kernel has seen a reason to, before a

@@ -50,9 +50,22 @@ type probing struct {
 	reign  *reign
 	began  time.Time
 	silent time.Time
-	// asked is when the last question was asked, in whichever reign.
+	// asked is when the leader was asked last, in whichever of its reigns.
 	asked time.Time
 }
+
+// enter goes over to a reign. Of one leader questions keep their distance through
+// all its reigns; another one is asked at once.
+func (s *probing) enter(g *reign) {
+	next := probing{reign: g, began: time.Now()}
+	if s.reign != nil && s.reign.leader.same(g.leader) {
+		next.asked = s.asked
+	}
+	*s = next
+}
+
+// pause is how long the next question has to wait.
+func (s *probing) pause() time.Duration { return time.Until(s.asked.Add(probeInterval)) }
 
 // await waits until the reign's leader takes writes. Of all that wait for it
 // one asks; if that one leaves, the next takes over.
@@ -79,10 +92,10 @@ func (p *prober) probe(ctx context.Context, g *reign, s *probing) error {
 	ctx, cancel := joinedContext(ctx, g.ctx)
 	defer cancel()
 	if s.reign != g {
-		*s = probing{reign: g, began: time.Now(), asked: s.asked}
+		s.enter(g)
 	}
 	for !g.isReady() {
-		if err := sleep(ctx, time.Until(s.asked.Add(probeInterval))); err != nil {
+		if err := sleep(ctx, s.pause()); err != nil {
 			return err
 		}
 		s.asked = time.Now()

@@ -11,6 +11,7 @@ import (
 )
 
 func TestAccessOverTLS(t *testing.T) {
+	t.Parallel()
 	files := fixtures.PKI(t)
 	cluster := fixtures.NewEtcdClusterTLS(t, "127.0.0.1", files)
 	for name, test := range map[string]struct {
@@ -33,7 +34,7 @@ func TestAccessOverTLS(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer client.Close()
-			err = state.Check(t.Context(), client)
+			err = check(t, client)
 			if got := err == nil; got != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
 				t.Errorf("got %v, want %q", err, test.want)
 			}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"flag"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -18,6 +17,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"pgregory.net/rapid"
 
+	"github.com/pgpatron/pgpatron/fixtures"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -26,16 +26,9 @@ import (
 var runs = flag.Int("runs", 2, "runs of each property test against etcd")
 
 // TestMain keeps rapid from shrinking what failed: each try is a run against a
-// real etcd, and how faults meet work is not in its hands. The parallel tests
-// mostly wait, so more of them run at a time than there are cores.
+// real etcd, and how faults meet work is not in its hands.
 func TestMain(m *testing.M) {
-	flag.Parse()
-	for name, value := range map[string]string{"rapid.shrinktime": "0s", "rapid.nofailfile": "true", "test.parallel": "6"} {
-		if err := flag.Set(name, value); err != nil {
-			panic(err)
-		}
-	}
-	os.Exit(m.Run())
+	fixtures.RunWaiting(m, map[string]string{"rapid.shrinktime": "0s", "rapid.nofailfile": "true"})
 }
 
 // property tries check a few times. rapid prints the seed of one that fails.

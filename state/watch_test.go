@@ -145,10 +145,8 @@ func TestProgressMovesWhereAWatchGoesOn(t *testing.T) {
 	if _, err := direct.Compact(t.Context(), last); err != nil {
 		t.Fatal(err)
 	}
-	var stopping sync.WaitGroup
-	stopping.Go(func() { cluster.Stop(1) })
-	stopping.Go(func() { cluster.Stop(2) })
-	stopping.Wait()
+	cluster.Stop(1)
+	cluster.Stop(2)
 	eventually(t, "the watch has broken", func() bool { return metric(t, r, "watch_breaks_total", "") > 0 })
 	cluster.Start(1)
 	eventually(t, "etcd can be written to", func() bool {

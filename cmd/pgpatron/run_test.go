@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -12,6 +13,19 @@ import (
 
 	"github.com/pgpatron/pgpatron/fixtures"
 )
+
+// start runs the program until the test ends, which must be without an error.
+func start(t *testing.T, args ...string) {
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- run(ctx, args, io.Discard, t.Output()) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("%s: %v", args[0], err)
+		}
+	})
+}
 
 // fail runs the program, which must end by itself with an error, and returns it.
 func fail(t *testing.T, args ...string) string {
@@ -36,6 +50,7 @@ func wantSays(t *testing.T, got string, want ...string) {
 }
 
 func TestNoDocker(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "data")
 	got := fail(t, "dev", "--docker-host=unix:///nonexistent.sock", "--data-dir="+dir)
 	wantSays(t, got, "docker is not reachable at unix:///nonexistent.sock")
@@ -45,6 +60,7 @@ func TestNoDocker(t *testing.T) {
 }
 
 func TestNoEtcd(t *testing.T) {
+	t.Parallel()
 	key := filepath.Join(t.TempDir(), "seal.key")
 	for _, args := range [][]string{
 		{"broker", "--password=x", "--seal-key-file=" + key},
@@ -61,6 +77,7 @@ func TestNoEtcd(t *testing.T) {
 
 // Told to end before it has begun, a process ends without a complaint.
 func TestEndWhileStarting(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(50*time.Millisecond, cancel)
 	var out bytes.Buffer
@@ -70,6 +87,7 @@ func TestEndWhileStarting(t *testing.T) {
 }
 
 func TestBusyAddress(t *testing.T) {
+	t.Parallel()
 	busy, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

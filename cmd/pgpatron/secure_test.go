@@ -163,6 +163,7 @@ func TestProcessesAsUsersOfASecuredEtcd(t *testing.T) {
 
 // A registrar whose Docker is away still says, as its own user, that it is here.
 func TestRegistrarAsUserOfASecuredEtcd(t *testing.T) {
+	t.Parallel()
 	s := newSecured(t)
 	out, end := begin(t, s.as("registrar", "--backend=127.0.0.1", "--listen=127.0.0.1:0", "--docker-host=unix:///nonexistent.sock"))
 	files := state.Access{Username: "registrar", Password: state.Secret(s.password("registrar", "PGPATRON_ETCD_PASSWORD"))}
@@ -190,6 +191,7 @@ func TestRegistrarAsUserOfASecuredEtcd(t *testing.T) {
 }
 
 func TestWrongEtcdPasswordIsToldInWords(t *testing.T) {
+	t.Parallel()
 	s := newSecured(t)
 	args := append(s.as("router", "--metrics=127.0.0.1:0"), "--etcd-password=guessed")
 	got := fail(t, args...)

@@ -46,7 +46,11 @@ func TestRouter(t *testing.T) {
 		{"RestartedLeaderIsLookedAtBeforeItIsLedTo", restartedLeaderIsLookedAtBeforeItIsLedTo},
 		{"NoSessionMeetsAStandbyThroughSwitchovers", noSessionMeetsAStandbyThroughSwitchovers},
 		{"PartingRaisesNoDoubt", partingRaisesNoDoubt},
+		{"CopiesAreExact", copiesAreExact},
 		{"RestartKeepsSessions", restartKeepsSessions},
+		{"LimitsHoldForBothPlanes", limitsHoldForBothPlanes},
+		{"BrokenCircuitLeadsNobody", brokenCircuitLeadsNobody},
+		{"RouterStartsBroken", routerStartsBroken},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, s.in(t)) })
 	}

@@ -57,22 +57,23 @@ func TestEachUserMayDoItsWorkAndNothingElse(t *testing.T) {
 			write: []string{
 				state.ClusterKey("a"), state.InstanceKey("a"), state.BindingKey("a", "b"), state.AllocationKey("a"), state.NextPortKey(),
 				state.PlanCountKey("p"), state.CordonKey("h"), state.DrainKey("h"), state.ElectionKey("broker"),
+				state.RouterKey("10.0.0.1", 7), state.DatasourceKey("a", "n"), state.SwitchedKey(state.Switch{Kind: state.RouterSwitch, Name: "r"}), state.EventKey("e"), state.ToldKey("a"),
 			},
 			noWrite: []string{announcement, state.BackendKey("h"), state.NodeStatusKey("n"), state.SiteKey(), state.ElectionKey("registry")},
 		},
 		"registrar": {
 			write:   []string{state.LeaderKey("a"), state.FenceKey("a"), announcement, state.AnnouncementKey("shop", "host", "web", 80), state.BackendKey("h"), state.NodeStatusKey("n"), state.SiteKey(), state.ElectionKey("registry")},
-			noWrite: []string{"/federation/self", state.AllocationKey("a"), state.NextPortKey(), state.PortKey(30000), state.InstanceKey("a"), state.BindingKey("a", "b"), state.CordonKey("h"), state.ElectionKey("broker"), state.PlanCountKey("p")},
+			noWrite: []string{"/federation/self", state.AllocationKey("a"), state.NextPortKey(), state.PortKey(30000), state.InstanceKey("a"), state.BindingKey("a", "b"), state.CordonKey("h"), state.ElectionKey("broker"), state.PlanCountKey("p"), state.EventKey("e"), state.ToldKey("a")},
 		},
 		"router": {
-			write:   []string{state.RouterKey("10.0.0.1", 7), state.UnboundKey(30000, "r")},
-			noWrite: []string{state.LeaderKey("a"), state.ClusterKey("a"), state.AllocationKey("a"), state.PortKey(30000), state.InstanceKey("a"), state.CordonKey("h"), announcement, state.BackendKey("h"), state.ElectionKey("broker")},
+			write:   []string{state.RouterKey("10.0.0.1", 7), state.RouterRecordKey("r"), state.RouterSessionKey("r"), state.UnboundKey(30000, "r")},
+			noWrite: []string{state.LeaderKey("a"), state.ClusterKey("a"), state.AllocationKey("a"), state.PortKey(30000), state.InstanceKey("a"), state.CordonKey("h"), announcement, state.BackendKey("h"), state.ElectionKey("broker"), state.DatasourceKey("a", "n"), state.SwitchedKey(state.Switch{Kind: state.RouterSwitch, Name: "r"}), state.EventKey("e"), state.ToldKey("a")},
 			read:    []string{state.LeaderKey("a"), state.MemberKey("a", "n"), state.AllocationKey("a")},
 			noRead:  []string{state.ElectionKey("broker")},
 		},
 		"node": {
 			write:   []string{state.LeaderKey("a"), state.MemberKey("a", "n")},
-			noWrite: []string{announcement, state.AllocationKey("a"), state.InstanceKey("a"), state.BackendKey("h"), state.RouterKey("10.0.0.1", 7)},
+			noWrite: []string{announcement, state.AllocationKey("a"), state.InstanceKey("a"), state.BackendKey("h"), state.RouterKey("10.0.0.1", 7), state.EventKey("e"), state.ToldKey("a")},
 			read:    []string{announcement},
 			noRead:  []string{state.InstanceKey("a"), state.BindingKey("a", "b"), state.AllocationKey("a"), state.BackendKey("h")},
 		},
