@@ -31,6 +31,11 @@ const (
 	ProveWrite StepKind = "prove write"
 )
 
+// StepKinds are all of them.
+var StepKinds = []StepKind{
+	AddNode, AwaitNode, ReshapeNode, RestartNode, HandOver, RemoveNode, ReleaseNode, Configure, ChangeExtensions, ProveWrite,
+}
+
 // Step is one step of an operation's plan: small, and all that it needs to know
 // stands in it.
 type Step struct {
