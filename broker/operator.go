@@ -75,7 +75,7 @@ func (o operator) instanceView(in state.Instance) admin.Instance {
 	shown := admin.Instance{
 		ID: in.InstanceID, PlanID: in.PlanID, Plan: in.PlanID,
 		Organization: in.OrganizationGUID, Space: in.SpaceGUID,
-		Nodes: []admin.Node{}, Operation: operationView(in),
+		Nodes: []admin.Node{}, Operation: operationView(in), MovedTo: in.MovedTo,
 	}
 	if plan, ok := o.cfg.plan(in.PlanID); ok {
 		shown.Plan = plan.Name

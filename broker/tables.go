@@ -26,6 +26,10 @@ type tables struct {
 	unbound   *state.Table[string]
 	// planCounts are the counters of instances, by plan.
 	planCounts *state.Table[int]
+	// moves are what this site and others say of instances that move, forwards the
+	// ports that do not lead where they usually do.
+	moves    *state.Table[state.MoveNote]
+	forwards *state.Table[state.Forward]
 }
 
 func newTables(s *state.Schema) *tables {
@@ -44,6 +48,8 @@ func newTables(s *state.Schema) *tables {
 		syncs:      patroni.Syncs(s),
 		unbound:    state.Register(s, state.UnboundPattern, state.Text),
 		planCounts: state.Register(s, state.PlanCountPattern, state.Integer),
+		moves:      state.Register(s, state.FederationMovePattern, state.JSON[state.MoveNote]),
+		forwards:   state.Register(s, state.ForwardPattern, state.JSON[state.Forward]),
 	}
 }
 

@@ -110,6 +110,12 @@ func (p *prober) locate(ctx context.Context, g *reign) bool {
 // takesWrites asks the leader once. Anything but Patroni's yes or no is silence;
 // after enough of it the leader key decides, if PostgreSQL is there at all.
 func (p *prober) takesWrites(ctx context.Context, l leader, s *probing) bool {
+	switch {
+	case l.held:
+		return false
+	case l.away:
+		return p.accepts(ctx, l)
+	}
 	primary, err := p.ask(ctx, l)
 	if err == nil {
 		s.silent = time.Time{}
