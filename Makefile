@@ -43,8 +43,10 @@ test: image bin/pgpatron ## set up what is missing, then check and run every tes
 check: ## format, vet, staticcheck, known vulnerabilities, go.mod
 	ci/check
 
-bench: ## measure the router beside HAProxy and pgbouncer, then run every benchmark
+bench: ## measure the router beside HAProxy and pgbouncer, on a large site, in switchovers, then run every benchmark
 	ci/bench
+	ci/bench -scale
+	ci/bench -switchovers 7
 	go test -run '^$$' -bench . -benchmem ./...
 
 deb: ## build Debian packages into dist/, and try them

@@ -121,7 +121,7 @@ func (d *driver) takeIn(tx *state.Tx, peer state.MoveNote, own *state.MoveNote) 
 	in.Operation.ID, in.Operation.Site, in.History = peer.Move, peer.From, nil
 	in.Operation.Plan, in.Operation.StepSince = arrivalPlan(cluster, peer.From), in.Operation.Started
 	cluster.Nodes = newNodes(in, backends)
-	cluster.Image, cluster.Restarts, cluster.Follows, cluster.ReadOnlyPort = d.cfg.Image, 0, peer.Address, 0
+	cluster.Image, cluster.Restarts, cluster.Follows, cluster.ReadOnlyPort = d.tables.image(plan.ID, d.cfg.Image), 0, peer.Address, 0
 	if d.cfg.ReadOnlyPorts && len(backends) > 1 {
 		if port, err := d.cfg.Ports.AllocateReadOnly(tx, in.InstanceID); err == nil {
 			cluster.ReadOnlyPort = port

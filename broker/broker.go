@@ -142,17 +142,23 @@ func (b *Broker) AwaitBackend(ctx context.Context) error {
 	})
 }
 
-// decide commits what apply writes. An answer by which apply refuses the request,
-// before it has written anything, is confirmed by etcd, too: it rests on what
-// is there, not on what this broker has seen of it so far.
+// decide commits what apply writes. An answer by which apply refuses the request
+// is confirmed: see confirm.
 func (b *Broker) decide(ctx context.Context, name string, apply func(tx *state.Tx) error) error {
+	return b.confirm(ctx, name, osb.IsAnswer, func(tx *state.Tx) error { return asAnswer(apply(tx)) })
+}
+
+// confirm commits what apply writes. A refusal of the request, before it has
+// written anything, is confirmed by etcd, too: it rests on what is there, not on
+// what this broker has seen of it so far.
+func (b *Broker) confirm(ctx context.Context, name string, isRefusal func(error) bool, apply func(tx *state.Tx) error) error {
 	ctx, cancel := context.WithTimeout(ctx, decideTimeout)
 	defer cancel()
 	var refusal error
 	err := b.engine.Do(ctx, state.Group{Name: name, Apply: func(tx *state.Tx) error {
 		refusal = nil
-		err := asAnswer(apply(tx))
-		if osb.IsAnswer(err) {
+		err := apply(tx)
+		if isRefusal(err) {
 			refusal, err = err, nil
 		}
 		return err

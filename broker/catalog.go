@@ -38,9 +38,11 @@ func (b *Broker) Services(context.Context) ([]domain.Service, error) {
 			ImageUrl:            b.cfg.Service.ImageURL,
 		},
 	}
-	for _, p := range b.cfg.Plans {
-		service.Plans = append(service.Plans, b.catalogPlan(p))
-	}
+	b.engine.View(func() {
+		for _, p := range b.cfg.Plans {
+			service.Plans = append(service.Plans, b.catalogPlan(p))
+		}
+	})
 	return []domain.Service{service}, nil
 }
 
@@ -53,7 +55,7 @@ func (b *Broker) catalogPlan(p catalog.Plan) domain.ServicePlan {
 		Free:                   domain.FreeValue(p.CostsNothing()),
 		Metadata:               planMetadata(p),
 		MaximumPollingDuration: &polling,
-		MaintenanceInfo:        b.maintenanceInfo(),
+		MaintenanceInfo:        maintenanceInfoOf(b.imageOf(p.ID)),
 		Schemas: &domain.ServiceSchemas{
 			Instance: domain.ServiceInstanceSchema{
 				Create: domain.Schema{Parameters: p.ProvisionSchema()},
@@ -83,8 +85,23 @@ func planMetadata(p catalog.Plan) *domain.ServicePlanMetadata {
 	return &metadata
 }
 
-// maintenanceInfo is the version of the image that new nodes run.
-func (b *Broker) maintenanceInfo() *domain.MaintenanceInfo { return maintenanceInfoOf(b.cfg.Image) }
+// CatalogVersion tells which images the catalog's plans have now: all else of
+// it stays while the broker runs.
+func (b *Broker) CatalogVersion() string {
+	var images []string
+	b.engine.View(func() {
+		for _, p := range b.cfg.Plans {
+			images = append(images, b.imageOf(p.ID))
+		}
+	})
+	return strings.Join(images, "\n")
+}
+
+// imageOf returns the image of a plan's new nodes: that of the plan's container
+// in the registry, or else the configured one.
+func (b *Broker) imageOf(plan string) string {
+	return b.tables.image(plan, b.cfg.Image)
+}
 
 // maintenanceInfoOf is the version of an image, nil if it has none.
 func maintenanceInfoOf(image string) *domain.MaintenanceInfo {

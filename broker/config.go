@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -76,6 +77,10 @@ type Config struct {
 	GlobalPorts GlobalPorts
 	// GlobalByDefault gives every new instance a global port.
 	GlobalByDefault bool
+	// EventsKept and EventsAge bound the event log: how many events it holds, and
+	// for how long. Default 5000 and 30 days.
+	EventsKept int
+	EventsAge  time.Duration
 	// SealKey closes the secrets of bindings. All brokers of a site share it.
 	SealKey SealKey
 	// Database changes logins in instances. nil: PostgreSQL through RouterHost.
@@ -121,6 +126,8 @@ func (c Config) WithDefaults() Config {
 	if c.MaxBindingLifetime == 0 {
 		c.MaxBindingLifetime = 10 * 365 * 24 * time.Hour
 	}
+	c.EventsKept = cmp.Or(c.EventsKept, 5000)
+	c.EventsAge = cmp.Or(c.EventsAge, 30*24*time.Hour)
 	c.Service = c.Service.WithDefaults()
 	if c.Log == nil {
 		c.Log = slog.Default()
@@ -153,6 +160,9 @@ func (c Config) Validate() error {
 	}
 	if c.BindTimeout <= 0 {
 		errs = append(errs, fmt.Errorf("broker.bind_timeout: must be positive, got %v", c.BindTimeout))
+	}
+	if c.EventsKept < 0 || c.EventsAge < 0 {
+		errs = append(errs, fmt.Errorf("broker.events_kept, broker.events_age: must not be negative, got %d and %v", c.EventsKept, c.EventsAge))
 	}
 	if c.SealKey == (SealKey{}) {
 		errs = append(errs, errors.New("broker.seal_key_file: must name a file that holds a key"))

@@ -10,21 +10,40 @@ import (
 
 // Cordon keeps new nodes away from a backend, or lets them come again. It is a
 // key that anybody may write: see state.CordonKey.
-func (o operator) Cordon(ctx context.Context, id string, cordoned bool) (admin.Backend, error) {
+func (o operator) Cordon(ctx context.Context, id string, cordoned bool, act admin.Act) (admin.Backend, error) {
+	cordon := cordoning(id, cordoned, act)
 	return o.alterBackend(ctx, id, func(tx *state.Tx) error {
+		cordon(tx)
 		if cordoned {
-			tx.Put(state.CordonKey(id), []byte(state.Disabled))
 			return nil
 		}
-		tx.Delete(state.CordonKey(id))
 		return stopDrain(tx, id)
 	})
 }
 
+// cordoning returns what throws the switch of a backend, if it is not already
+// where it should be.
+func cordoning(id string, off bool, act admin.Act) func(tx *state.Tx) {
+	sw := state.Switch{Kind: state.BackendSwitch, Name: id}
+	noted := notice(sw, off, act, time.Now())
+	return func(tx *state.Tx) {
+		switch kv, _ := tx.Get(sw.Key()); {
+		case state.IsDisabled(string(kv.Value)) == off:
+			return
+		case off:
+			tx.Put(sw.Key(), position(off))
+		default:
+			tx.Delete(sw.Key())
+		}
+		noted(tx)
+	}
+}
+
 // Drain cordons a backend and has its nodes moved away.
-func (o operator) Drain(ctx context.Context, id string) (admin.Backend, error) {
+func (o operator) Drain(ctx context.Context, id string, act admin.Act) (admin.Backend, error) {
+	cordon := cordoning(id, true, act)
 	return o.alterBackend(ctx, id, func(tx *state.Tx) error {
-		tx.Put(state.CordonKey(id), []byte(state.Disabled))
+		cordon(tx)
 		before, exists, err := state.Load(tx, state.DrainKey(id), state.JSON[state.Drain])
 		if err != nil || exists && before.State == state.InProgress {
 			return err

@@ -36,6 +36,7 @@ type driver struct {
 	drainer   *drainer
 	plans     planCounts
 	expiries  *expiries
+	chronicle *chronicle
 	positions *positions
 	// busy says that operations are under way: time matters to them.
 	busy atomic.Bool
@@ -47,7 +48,7 @@ func newDriver(cfg Config, t *tables, election *state.Election) *driver {
 	return &driver{
 		cfg: cfg, log: cfg.Log, tables: t, election: election, jobs: newJobs(cfg.Log),
 		operations: map[string]struct{}{}, bindings: map[bindingID]struct{}{}, leftovers: map[string]struct{}{},
-		plans: newPlanCounts(cfg.Plans), expiries: newExpiries(),
+		plans: newPlanCounts(cfg.Plans), expiries: newExpiries(), chronicle: newChronicle(cfg, t, election),
 		visits: map[string]struct{}{}, positions: &positions{at: map[string]int64{}},
 	}
 }
@@ -55,6 +56,7 @@ func newDriver(cfg Config, t *tables, election *state.Election) *driver {
 // Tick drives what is unfinished.
 func (d *driver) Tick(ctx context.Context, t state.Tick) ([]state.Group, error) {
 	d.note()
+	groups := d.tables.routers.Sweep("")
 	d.busy.Store(len(d.operations) > 0 || d.tables.draining())
 	if !d.election.Holds(t) {
 		if d.elected {
@@ -62,13 +64,14 @@ func (d *driver) Tick(ctx context.Context, t state.Tick) ([]state.Group, error) 
 			d.jobs.dropAll()
 		}
 		d.elected = false
-		return d.election.Campaign(t, d.cfg.Hostname), nil
+		d.chronicle.sweeper.rest(time.Now())
+		return append(groups, d.election.Campaign(t, d.cfg.Hostname)...), nil
 	}
 	if !d.elected {
 		d.log.Info("elected to drive operations")
 	}
 	d.elected = true
-	groups := append(d.mendCounts(), d.expire(time.Now())...)
+	groups = slices.Concat(groups, d.mendCounts(), d.expire(time.Now()), d.chronicle.drive(time.Now()))
 	for id := range d.operations {
 		if in, ok := d.tables.instances.Get(id); ok {
 			groups = append(groups, d.drive(ctx, in.Value)...)
@@ -91,6 +94,7 @@ func (d *driver) Tick(ctx context.Context, t state.Tick) ([]state.Group, error) 
 
 // note keeps the maps of what is unfinished.
 func (d *driver) note() {
+	d.chronicle.note()
 	for params := range d.tables.instances.Changed() {
 		id := params[0]
 		in, ok := d.tables.instances.Get(id)
@@ -129,8 +133,8 @@ func (d *driver) note() {
 	}
 }
 
-// pace wakes the engine once a second while operations are under way or a login
-// expires, so that it is noticed that their time is over.
+// pace wakes the engine once a second while operations are under way, a login
+// expires or a sweep is due, so that it is noticed that their time is over.
 func (d *driver) pace(ctx context.Context, wake func()) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -139,7 +143,7 @@ func (d *driver) pace(ctx context.Context, wake func()) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			if d.busy.Load() || d.expiries.due(time.Now()) {
+			if now := time.Now(); d.busy.Load() || d.expiries.due(now) || d.chronicle.sweeper.due(now) {
 				wake()
 			}
 		}

@@ -59,12 +59,22 @@ func (t turn) releaseNode() outcome {
 }
 
 // forgetNode takes a node whose container and volume are gone out of the record,
-// and what Patroni keeps of it.
+// what Patroni keeps of it, and its switch.
 func forgetNode(node string) func(*state.Tx, *state.Cluster) error {
 	return func(tx *state.Tx, c *state.Cluster) error {
 		c.Nodes = slices.DeleteFunc(slices.Clone(c.Nodes), func(n state.Node) bool { return n.NodeID == node && n.Removed })
 		tx.Delete(state.MemberKey(c.InstanceID, node))
+		forgetSwitches(tx, c.InstanceID, state.Node{NodeID: node})
 		return nil
+	}
+}
+
+// forgetSwitches removes the switches of nodes of a cluster that are gone.
+func forgetSwitches(tx *state.Tx, id string, nodes ...state.Node) {
+	for _, n := range nodes {
+		sw := state.ReplicaSwitchOf(id, n.NodeID)
+		tx.Delete(sw.Key())
+		tx.Delete(state.SwitchedKey(sw))
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pgpatron/pgpatron/broker/admin"
 	"github.com/pgpatron/pgpatron/fixtures"
 	"github.com/pgpatron/pgpatron/state"
 )
@@ -179,14 +180,14 @@ func TestMoveIsRefused(t *testing.T) {
 	login := a.provisionGlobal("i")
 	ops := operatorOf(t, b)
 	for _, backend := range []string{"dc-1-h1", "dc-1-h2"} {
-		if _, err := ops.Cordon(t.Context(), backend, true); err != nil {
+		if _, err := ops.Cordon(t.Context(), backend, true, admin.Act{}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	a.move(t)
 	wantStayed(t, a, b, "dc-1 refuses: not enough backends")
 	for _, backend := range []string{"dc-1-h1", "dc-1-h2"} {
-		if _, err := ops.Cordon(t.Context(), backend, false); err != nil {
+		if _, err := ops.Cordon(t.Context(), backend, false, admin.Act{}); err != nil {
 			t.Fatal(err)
 		}
 	}

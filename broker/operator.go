@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -26,10 +25,16 @@ func (b *Broker) operatorRoutes(api chi.Router) {
 	admin.Routes(api, operator{b}, b.log)
 }
 
-// operatorRequest tells which operator asks for what.
+// operatorRequest tells which operator asks for what, and what he says of it.
 func operatorRequest(r *http.Request) []any {
 	username, _, _ := r.BasicAuth()
-	return []any{"who", "operator " + username, "path", r.URL.Path}
+	told := []any{"who", "operator " + username, "path", r.URL.Path}
+	for _, name := range []string{"by", "reason", "force"} {
+		if value := r.URL.Query().Get(name); value != "" {
+			told = append(told, name, value)
+		}
+	}
+	return told
 }
 
 // Instances returns the instances that the filter lets through.
@@ -73,12 +78,9 @@ func (o operator) Instance(_ context.Context, id string) (admin.Instance, error)
 // instanceView shows an instance. Call it in View.
 func (o operator) instanceView(in state.Instance) admin.Instance {
 	shown := admin.Instance{
-		ID: in.InstanceID, PlanID: in.PlanID, Plan: in.PlanID,
+		ID: in.InstanceID, PlanID: in.PlanID, Plan: o.planName(in.PlanID),
 		Organization: in.OrganizationGUID, Space: in.SpaceGUID,
 		Nodes: []admin.Node{}, Operation: operationView(in), MovedTo: in.MovedTo,
-	}
-	if plan, ok := o.cfg.plan(in.PlanID); ok {
-		shown.Plan = plan.Name
 	}
 	for range o.tables.bindings.Under(in.InstanceID) {
 		shown.Bindings++
@@ -144,65 +146,4 @@ func stepViews(steps []state.Step) []admin.Step {
 		shown = append(shown, admin.Step{Kind: string(s.Kind), Node: s.Node, Backend: s.Backend, Description: s.Text})
 	}
 	return shown
-}
-
-// Backends returns every backend that is registered, cordoned, or has nodes.
-func (o operator) Backends(context.Context) ([]admin.Backend, error) {
-	var all map[string]*admin.Backend
-	o.engine.View(func() { all = o.backendViews() })
-	list := []admin.Backend{}
-	for _, id := range slices.Sorted(maps.Keys(all)) {
-		list = append(list, *all[id])
-	}
-	return list, nil
-}
-
-// Backend returns one backend.
-func (o operator) Backend(_ context.Context, id string) (admin.Backend, error) {
-	var shown *admin.Backend
-	o.engine.View(func() { shown = o.backendViews()[id] })
-	if shown == nil {
-		return admin.Backend{}, admin.NotFound("backend", id)
-	}
-	return *shown, nil
-}
-
-// backendViews shows the backends by id. Call it in View.
-func (o operator) backendViews() map[string]*admin.Backend {
-	all := map[string]*admin.Backend{}
-	of := func(id string) *admin.Backend {
-		if all[id] == nil {
-			all[id] = &admin.Backend{ID: id, Status: admin.Unreachable}
-		}
-		return all[id]
-	}
-	for b := range o.tables.backends.All() {
-		shown := of(b.Value.ID)
-		shown.Hostname, shown.Zone, shown.DockerVersion = b.Value.Hostname, b.Value.Zone, b.Value.DockerVersion
-		shown.Status = admin.Healthy
-		if !b.Value.Healthy() {
-			shown.Status = admin.DockerDown
-		}
-	}
-	for c := range o.tables.clusters.All() {
-		leader, _ := o.tables.leaders.Get(c.Value.InstanceID)
-		for _, n := range c.Value.Nodes {
-			shown := of(n.BackendID)
-			shown.Nodes++
-			if n.NodeID == leader.Value {
-				shown.Leaders++
-			}
-		}
-	}
-	for c := range o.tables.cordons.All() {
-		of(c.Params[0]).Cordoned = state.IsDisabled(c.Value)
-	}
-	for dr := range o.tables.drains.All() {
-		shown := of(dr.Value.BackendID)
-		shown.Drain = &admin.Drain{
-			State: string(dr.Value.State), Started: dr.Value.Started, Updated: dr.Value.Updated,
-			Left: shown.Nodes, Problems: dr.Value.Problems,
-		}
-	}
-	return all
 }

@@ -110,9 +110,9 @@ func secretsOf(s *site, id string) []state.Secret {
 func TestCordon(t *testing.T) {
 	s := newSite(t, "10.0.0.1", "10.0.0.2")
 	ops := operatorOf(t, s)
-	_, err := ops.Cordon(t.Context(), "10.9.9.9", true)
+	_, err := ops.Cordon(t.Context(), "10.9.9.9", true, admin.Act{})
 	refused(t, err, http.StatusNotFound, "10.9.9.9")
-	b, err := ops.Cordon(t.Context(), "10.0.0.1", true)
+	b, err := ops.Cordon(t.Context(), "10.0.0.1", true, admin.Act{})
 	if err != nil || !b.Cordoned {
 		t.Fatalf("got %+v, %v", b, err)
 	}
@@ -124,7 +124,7 @@ func TestCordon(t *testing.T) {
 	if in, err := ops.Instance(t.Context(), "one"); err != nil || in.Nodes[0].Backend != "10.0.0.2" {
 		t.Errorf("got %+v, %v", in, err)
 	}
-	if b, err := ops.Cordon(t.Context(), "10.0.0.1", false); err != nil || b.Cordoned {
+	if b, err := ops.Cordon(t.Context(), "10.0.0.1", false, admin.Act{}); err != nil || b.Cordoned {
 		t.Errorf("got %+v, %v", b, err)
 	}
 	s.provision("two", clusterPlan)
@@ -151,7 +151,7 @@ func TestDrain(t *testing.T) {
 	s.provision("c", singlePlan)
 	ops := operatorOf(t, s)
 	backend := s.cluster("a").Nodes[0].BackendID
-	if b, err := ops.Drain(t.Context(), backend); err != nil || !b.Cordoned || b.Drain == nil {
+	if b, err := ops.Drain(t.Context(), backend, admin.Act{}); err != nil || !b.Cordoned || b.Drain == nil {
 		t.Fatalf("got %+v, %v", b, err)
 	}
 	b := s.awaitDrain(ops, backend)
@@ -163,7 +163,7 @@ func TestDrain(t *testing.T) {
 			t.Errorf("%s is still on %s: %s", id, backend, s.backendsOf(id))
 		}
 	}
-	if b, err := ops.Cordon(t.Context(), backend, false); err != nil || b.Cordoned {
+	if b, err := ops.Cordon(t.Context(), backend, false, admin.Act{}); err != nil || b.Cordoned {
 		t.Errorf("got %+v, %v", b, err)
 	}
 }
@@ -174,14 +174,14 @@ func TestDrainThatCanNotEnd(t *testing.T) {
 	s := newSite(t, "10.0.0.1", "10.0.0.2")
 	s.provision("pair", clusterPlan)
 	ops := operatorOf(t, s)
-	if _, err := ops.Drain(t.Context(), "10.0.0.1"); err != nil {
+	if _, err := ops.Drain(t.Context(), "10.0.0.1", admin.Act{}); err != nil {
 		t.Fatal(err)
 	}
 	b := s.awaitDrain(ops, "10.0.0.1")
 	if b.Drain.State != "failed" || b.Drain.Left != 1 || !strings.Contains(b.Drain.Problems["pair"], "backend") {
 		t.Errorf("got %+v", b.Drain)
 	}
-	if b, err := ops.Drain(t.Context(), "10.0.0.1"); err != nil || b.Drain.State != "in progress" || len(b.Drain.Problems) > 0 {
+	if b, err := ops.Drain(t.Context(), "10.0.0.1", admin.Act{}); err != nil || b.Drain.State != "in progress" || len(b.Drain.Problems) > 0 {
 		t.Errorf("asked again: %+v, %v", b.Drain, err)
 	}
 	s.awaitDrain(ops, "10.0.0.1")
@@ -306,7 +306,7 @@ func TestAbandonDeprovision(t *testing.T) {
 	}
 	s.poll("the backend is unreachable", func() bool {
 		b, err := ops.Backend(t.Context(), "10.0.0.1")
-		return err == nil && b.Status == admin.Unreachable
+		return err == nil && b.Status == state.BackendUnreachable
 	})
 	if _, err := ops.Abandon(t.Context(), "a"); err != nil {
 		t.Fatal(err)

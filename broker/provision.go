@@ -50,7 +50,9 @@ func (b *Broker) provision(ctx context.Context, segment string, details domain.P
 		return spec, err
 	}
 	wanted := newInstance(id, details)
-	cluster, goal := b.newCluster(wanted, plan, params)
+	var image string
+	b.engine.View(func() { image = b.imageOf(plan.ID) })
+	cluster, goal := b.newCluster(wanted, plan, params, image)
 	cluster.Global = b.wantsGlobal(params)
 	if err := b.preparePort(ctx, id, cluster.Global); err != nil {
 		return spec, err
@@ -62,7 +64,7 @@ func (b *Broker) provision(ctx context.Context, segment string, details domain.P
 		if err != nil || exists {
 			return err
 		}
-		if err := b.checkMaintenanceInfo(details.MaintenanceInfo); err != nil {
+		if err := b.checkMaintenanceInfo(details.MaintenanceInfo, plan.ID); err != nil {
 			return err
 		}
 		if !asyncAllowed {
@@ -92,10 +94,10 @@ func checkOwner(details domain.ProvisionDetails) error {
 	return nil
 }
 
-// checkMaintenanceInfo refuses a platform that speaks of another version than
-// the catalog does. Only the version counts: platforms keep no more.
-func (b *Broker) checkMaintenanceInfo(given *domain.MaintenanceInfo) error {
-	ours := b.maintenanceInfo()
+// checkMaintenanceInfo refuses a platform that speaks of another version of a
+// plan than the catalog does. Only the version counts: platforms keep no more.
+func (b *Broker) checkMaintenanceInfo(given *domain.MaintenanceInfo, plan string) error {
+	ours := maintenanceInfoOf(b.imageOf(plan))
 	switch {
 	case given == nil:
 		return nil
@@ -158,8 +160,8 @@ func newOperation(kind state.OperationType, step, description string) state.Oper
 
 // newCluster makes the record of a cluster, all but its port and nodes, and
 // returns what it is to be. Settings and extensions come once it runs.
-func (b *Broker) newCluster(in state.Instance, plan catalog.Plan, params catalog.Parameters) (state.Cluster, planner.Target) {
-	goal := planner.NewTarget(plan, params, state.NodeSpec{Image: b.cfg.Image, MemoryMB: plan.MemoryMB, MilliCPU: plan.MilliCPU})
+func (b *Broker) newCluster(in state.Instance, plan catalog.Plan, params catalog.Parameters, image string) (state.Cluster, planner.Target) {
+	goal := planner.NewTarget(plan, params, state.NodeSpec{Image: image, MemoryMB: plan.MemoryMB, MilliCPU: plan.MilliCPU})
 	login := func(username string) state.Credentials {
 		return state.Credentials{Username: username, Password: state.Secret(rand.Text())}
 	}

@@ -52,6 +52,7 @@ func (d *driver) refill(tx *state.Tx, in *state.Instance) error {
 		return nil
 	}
 	d.forgetPatroni(tx, cluster)
+	forgetSwitches(tx, in.InstanceID, cluster.Nodes...)
 	cluster.Settings, cluster.Extensions, cluster.Synchronous = nil, nil, goal.Synchronous
 	cluster.Nodes = newNodes(*in, backends)
 	tx.PutJSON(state.ClusterKey(in.InstanceID), cluster)

@@ -17,15 +17,28 @@ type tables struct {
 	bindings  *state.Table[state.Binding]
 	clusters  *state.Table[state.Cluster]
 	backends  *state.Table[state.Backend]
+	hosts     *state.Table[state.Host]
+	routers   *state.Routers
 	cordons   *state.Table[string]
-	drains    *state.Table[state.Drain]
-	nodes     *state.Table[state.NodeStatus]
-	leaders   *state.Table[string]
-	members   *state.Table[patroni.Member]
-	syncs     *state.Table[patroni.Sync]
-	unbound   *state.Table[string]
+	// datasources are the switches of single nodes, switched what is known of
+	// the switches that are off.
+	datasources *state.Table[string]
+	switched    *state.Table[state.Switched]
+	drains      *state.Table[state.Drain]
+	nodes       *state.Table[state.NodeStatus]
+	leaders     *state.Table[string]
+	members     *state.Table[patroni.Member]
+	syncs       *state.Table[patroni.Sync]
+	unbound     *state.Table[string]
+	// containers are definitions of the registry: those of plans have the plan's id.
+	containers *state.Table[state.PlanContainer]
 	// planCounts are the counters of instances, by plan.
 	planCounts *state.Table[int]
+	// fences are the last of each instance, events the log of the site, and told
+	// what that has been told.
+	fences *state.Table[state.Fence]
+	events *state.Table[state.Event]
+	told   *state.Table[state.Told]
 	// moves are what this site and others say of instances that move, forwards the
 	// ports that do not lead where they usually do.
 	moves    *state.Table[state.MoveNote]
@@ -35,22 +48,37 @@ type tables struct {
 func newTables(s *state.Schema) *tables {
 	s.Watch("/routing/")
 	return &tables{
-		loads:      newLoads(),
-		instances:  state.Register(s, state.InstancePattern, state.JSON[state.Instance]),
-		bindings:   state.Register(s, state.BindingPattern, state.JSON[state.Binding]),
-		clusters:   state.Register(s, state.ClusterPattern, state.JSON[state.Cluster]),
-		backends:   state.Register(s, state.BackendPattern, state.JSON[state.Backend]),
-		drains:     state.Register(s, state.DrainPattern, state.JSON[state.Drain]),
-		cordons:    state.Register(s, state.CordonPattern, state.Text),
-		nodes:      state.Register(s, state.NodeStatusPattern, state.JSON[state.NodeStatus]),
-		leaders:    patroni.Leaders(s),
-		members:    patroni.Members(s),
-		syncs:      patroni.Syncs(s),
-		unbound:    state.Register(s, state.UnboundPattern, state.Text),
-		planCounts: state.Register(s, state.PlanCountPattern, state.Integer),
-		moves:      state.Register(s, state.FederationMovePattern, state.JSON[state.MoveNote]),
-		forwards:   state.Register(s, state.ForwardPattern, state.JSON[state.Forward]),
+		loads:       newLoads(),
+		instances:   state.Register(s, state.InstancePattern, state.JSON[state.Instance]),
+		bindings:    state.Register(s, state.BindingPattern, state.JSON[state.Binding]),
+		clusters:    state.Register(s, state.ClusterPattern, state.JSON[state.Cluster]),
+		backends:    state.Register(s, state.BackendPattern, state.JSON[state.Backend]),
+		hosts:       state.Register(s, state.HostPattern, state.JSON[state.Host]),
+		routers:     state.NewRouters(s),
+		drains:      state.Register(s, state.DrainPattern, state.JSON[state.Drain]),
+		cordons:     state.Register(s, state.CordonPattern, state.Text),
+		datasources: state.Register(s, state.DatasourcePattern, state.Text),
+		switched:    state.Register(s, state.SwitchedPattern, state.JSON[state.Switched]),
+		nodes:       state.Register(s, state.NodeStatusPattern, state.JSON[state.NodeStatus]),
+		leaders:     patroni.Leaders(s),
+		members:     patroni.Members(s),
+		syncs:       patroni.Syncs(s),
+		containers:  state.Register(s, state.DefinitionPattern, state.JSON[state.PlanContainer]),
+		unbound:     state.Register(s, state.UnboundPattern, state.Text),
+		planCounts:  state.Register(s, state.PlanCountPattern, state.Integer),
+		fences:      state.Register(s, state.FencePattern, state.JSON[state.Fence]),
+		events:      state.Register(s, state.EventPattern, state.JSON[state.Event]),
+		told:        state.Register(s, state.ToldPattern, state.JSON[state.Told]),
+		moves:       state.Register(s, state.FederationMovePattern, state.JSON[state.MoveNote]),
+		forwards:    state.Register(s, state.ForwardPattern, state.JSON[state.Forward]),
 	}
+}
+
+// image returns the image of a plan's new nodes: that of its container in the
+// registry, or else the other one.
+func (t *tables) image(plan, otherwise string) string {
+	container, _ := t.containers.Get(plan)
+	return container.Value.ImageOr(otherwise)
 }
 
 // fleet returns the backends as they are now.

@@ -163,10 +163,10 @@ func (b *Broker) specOf(u *update, plan catalog.Plan, given *domain.MaintenanceI
 	if given == nil || given.Version == "" {
 		return spec, nil
 	}
-	if err := b.checkMaintenanceInfo(given); err != nil {
+	if err := b.checkMaintenanceInfo(given, plan.ID); err != nil {
 		return spec, err
 	}
-	spec.Image = b.cfg.Image
+	spec.Image = b.imageOf(plan.ID)
 	return spec, b.checkMajor(u.cluster, spec.Image)
 }
 

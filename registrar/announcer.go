@@ -17,8 +17,12 @@ import (
 	"github.com/pgpatron/pgpatron/state"
 )
 
-// announceBatch is how many keys one transaction changes, of etcd's 128.
-const announceBatch = 100
+const (
+	// announceBatch is how many keys one transaction changes, of etcd's 128.
+	announceBatch = 100
+	// calmness is how long nothing happens before what happened is looked at.
+	calmness = 20 * time.Millisecond
+)
 
 // announcer announces the containers that ask for it by their label. Their keys
 // begin with any name, so the engine, whose tables are fixed, does not hold
@@ -95,11 +99,29 @@ func (a *announcer) follow(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-happened:
+			calm(ctx, happened)
 		case <-a.news:
 		case <-check.C:
 			whole = true
 		case err := <-broken:
 			return fmt.Errorf("event stream: %w", err)
+		}
+	}
+}
+
+// calm waits until nothing more happens, but not for long: each look at what
+// runs asks for every container, and an engine that starts tells of all of them.
+func calm(ctx context.Context, happened <-chan events.Message) {
+	enough := time.After(10 * calmness)
+	for {
+		select {
+		case <-happened:
+		case <-time.After(calmness):
+			return
+		case <-enough:
+			return
+		case <-ctx.Done():
+			return
 		}
 	}
 }
@@ -120,7 +142,8 @@ func (a *announcer) reconcile(ctx context.Context, whole bool) error {
 		return nil // news will come
 	}
 	if lease != a.lease {
-		a.lease, a.put = lease, map[string]string{}
+		a.lease = lease
+		a.doubt()
 	}
 	running, err := a.docker.foreigners(ctx)
 	if err != nil {
@@ -133,6 +156,14 @@ func (a *announcer) reconcile(ctx context.Context, whole bool) error {
 		}
 	}
 	return a.commit(ctx, wanted)
+}
+
+// doubt forgets what the keys that were put hold, but not that they were put:
+// the session before may have ended for this process alone, and its keys live.
+func (a *announcer) doubt() {
+	for key := range a.put {
+		a.put[key] = ""
+	}
 }
 
 // wanted returns the announcements of these containers. What can not be

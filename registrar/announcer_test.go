@@ -144,3 +144,40 @@ func TestAnnouncementsOfStrangersThroughAnOutage(t *testing.T) {
 	want[stranger("x", "three", 80)] = "127.0.0.1:18082"
 	s.awaitStrangers(want)
 }
+
+// A session that has ended for the registrar may live on in etcd, whose clock
+// stood still: what was announced under it is withdrawn nevertheless.
+func TestStrangersOfASessionThatLivesOn(t *testing.T) {
+	s := newSite(t)
+	server := fixtures.EtcdServer(t)
+	s.client = server.Client()
+	link := fixtures.NewLink(t, server.Endpoints()[0])
+	through, err := state.Dial([]string{link.Addr()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { through.Close() })
+	s.docker.serve("one", "x", 80, 18080, asks("80"))
+	s.docker.serve("two", "x", 80, 18081, asks("80"))
+	s.start(s.config(), through)
+	one, two := stranger("x", "one", 80), stranger("x", "two", 80)
+	s.awaitStrangers(map[string]string{one: "127.0.0.1:18080", two: "127.0.0.1:18081"})
+	_, lease := s.value(two)
+	alive, err := s.client.KeepAlive(t.Context(), lease)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		for range alive {
+		}
+	}()
+	link.Cut()
+	pause(s, 2*s.config().SessionTTL)
+	s.docker.Kill("one")
+	link.Heal()
+	s.await("another session is there", func() bool {
+		_, now := s.value(two)
+		return now != 0 && now != lease
+	})
+	s.awaitStrangers(map[string]string{two: "127.0.0.1:18081"})
+}

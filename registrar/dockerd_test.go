@@ -27,6 +27,8 @@ type dockerd struct {
 	nextID     int
 	down       bool
 	deaf       bool // starts fail because ports are taken
+	// hung, if set, is what everything waits for.
+	hung chan struct{}
 	// slowStop, if set, is what a stop waits for.
 	slowStop chan struct{}
 	// silentAfter makes the engine fall silent when it has done that.
@@ -63,6 +65,7 @@ func newDockerd(t testing.TB) *dockerd {
 	handle := func(pattern string, h func(w http.ResponseWriter, r *http.Request) (int, any)) {
 		method, path, _ := strings.Cut(pattern, " ")
 		mux.HandleFunc(method+" /v1.41"+path, func(w http.ResponseWriter, r *http.Request) {
+			d.awaitThaw(r)
 			d.mu.Lock()
 			defer d.mu.Unlock()
 			if d.down {
@@ -328,6 +331,7 @@ func (d *dockerd) pullImage(http.ResponseWriter, *http.Request) (int, any) {
 }
 
 func (d *dockerd) events(w http.ResponseWriter, r *http.Request) {
+	d.awaitThaw(r)
 	stream := make(chan map[string]any, 1000)
 	d.mu.Lock()
 	if d.down {
@@ -350,6 +354,7 @@ func (d *dockerd) events(w http.ResponseWriter, r *http.Request) {
 			if !ok {
 				panic(http.ErrAbortHandler)
 			}
+			d.awaitThaw(r)
 			_ = json.NewEncoder(w).Encode(e)
 			_ = flush.Flush()
 		}
@@ -414,6 +419,37 @@ func (d *dockerd) Start() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.down = false
+}
+
+// Hang makes the engine take requests and answer none, nor tell of events,
+// until Thaw. Containers live and die meanwhile.
+func (d *dockerd) Hang() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.hung = make(chan struct{})
+}
+
+// Thaw ends what Hang began. What came meanwhile is done.
+func (d *dockerd) Thaw() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	close(d.hung)
+	d.hung = nil
+}
+
+// awaitThaw holds a request up while the engine hangs. Call it without mu.
+func (d *dockerd) awaitThaw(r *http.Request) {
+	d.mu.Lock()
+	hung := d.hung
+	d.mu.Unlock()
+	if hung == nil {
+		return
+	}
+	select {
+	case <-hung:
+	case <-r.Context().Done():
+		panic(http.ErrAbortHandler)
+	}
 }
 
 // get returns a copy of a container.

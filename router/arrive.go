@@ -6,15 +6,19 @@ import "time"
 // session is from here to join, without a wait.
 func (p *plane) arrive(near *loop, at *port, client int) {
 	s := newSession(p, at.route, p.loops.choose(near), client)
+	s.reading = at.reading
 	s.loop.load.Add(1)
+	if p.breaker.isOn() {
+		p.turnBack(s)
+		return
+	}
 	if full := p.limits.take(s.home); full != "" {
 		p.conns.Go(func() { p.tooMany(s, full) })
 		return
 	}
 	p.metrics.waiting.Inc()
-	if at.reading != nil {
-		s.reading = at.reading
-		at.reading.place(s)
+	if s.reading != nil {
+		s.reading.place(s)
 		return
 	}
 	s.home.suspect()
@@ -38,11 +42,11 @@ func (p *plane) lead(s *session, near *loop) {
 // tooMany refuses a session that is one too many.
 func (p *plane) tooMany(s *session, full string) {
 	defer s.loop.load.Add(-1)
-	format := "too many connections to database %q: instance %s has as many as it may have"
+	message := "too many connections to database {database}: instance {instance} has as many as it may have"
 	if full == "router" {
-		format = "too many connections to database %q of instance %s: the router has as many as it may have"
+		message = "too many connections to database {database} of instance {instance}: the router has as many as it may have"
 	}
-	p.refuse(s, refusal{reason: full + "_full", code: codeTooMany, format: format, cancels: true})
+	p.refuse(s, refusal{reason: full + "_full", code: codeTooMany, message: message, cancels: true})
 }
 
 // joined is called when a session has its leader.

@@ -45,8 +45,9 @@ type Config struct {
 	// stopped in the middle of a result. Default 0: not set. A peer that
 	// acknowledges nothing although it is asked is noticed after twice KeepAlive.
 	UserTimeout time.Duration
-	// MaxSessions is how many clients are served at once, those that wait
-	// included. Default: as many as the limit of open files allows.
+	// MaxSessions is how many clients are served at once, those that wait and those
+	// in the kernel included. Default 0: as many as the limit of open files allows
+	// in user space, and as many as come in the kernel.
 	MaxSessions int
 	// MaxInstanceSessions is how many clients of one instance are served at once,
 	// if its plan does not say. Default 2000.
@@ -64,6 +65,10 @@ type Config struct {
 	// ReplicaGrace is how long the readers of a replica that is not given new ones
 	// may stay. Default 30 s.
 	ReplicaGrace time.Duration
+	// BreakGrace is how long sessions may go on when an operator has broken the
+	// circuit of this router, or switched off the replica that they read from: there
+	// they go after ReplicaGrace at the latest. Default 0: they are cut at once.
+	BreakGrace time.Duration
 	// Drain is how long sessions may go on after Run was told to end. Default 0:
 	// they are cut at once.
 	Drain time.Duration
@@ -115,7 +120,6 @@ func (c Config) WithDefaults() Config {
 	c.ReplicaFallback = cmp.Or(c.ReplicaFallback, FallBackToLeader)
 	c.ReplicaGrace = cmp.Or(c.ReplicaGrace, 30*time.Second)
 	c.SessionTTL = cmp.Or(c.SessionTTL, 10*time.Second)
-	c.MaxSessions = cmp.Or(c.MaxSessions, sessionsByFiles(c.Ports))
 	c.MaxInstanceSessions = cmp.Or(c.MaxInstanceSessions, 2000)
 	c.MaxHeld = cmp.Or(c.MaxHeld, 10000)
 	c.MaxInstanceHeld = cmp.Or(c.MaxInstanceHeld, 1000)
@@ -142,11 +146,13 @@ func (c Config) Validate() error {
 	if _, err := ParseReplicaFallback(string(c.ReplicaFallback)); err != nil {
 		errs = append(errs, fmt.Errorf("router.replica_fallback: %w", err))
 	}
+	if c.MaxSessions < 0 {
+		errs = append(errs, fmt.Errorf("router.max_sessions: must not be negative, got %d", c.MaxSessions))
+	}
 	for _, field := range []struct {
 		key   string
 		value int
 	}{
-		{"router.max_sessions", c.MaxSessions},
 		{"router.max_instance_sessions", c.MaxInstanceSessions},
 		{"router.max_lag", int(c.MaxLag)},
 		{"router.max_held", c.MaxHeld},
@@ -168,6 +174,7 @@ func (c Config) Validate() error {
 		{"router.user_timeout", c.UserTimeout, 0},
 		{"router.max_lag_time", c.MaxLagTime, time.Second},
 		{"router.replica_grace", c.ReplicaGrace, 1},
+		{"router.break_grace", c.BreakGrace, 0},
 		{"router.drain", c.Drain, 0},
 		{"router.session_ttl", c.SessionTTL, time.Second},
 	} {

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/pgpatron/pgpatron/router/kernel"
 )
@@ -92,8 +94,13 @@ func (f *fastPath) run(ctx context.Context) error {
 	f.kernel = k
 	f.mu.Unlock()
 	f.tell(KernelPlane, "nothing is in its way")
-	f.plane.take(ctx, &lanes{kernel: k, prober: f.plane.prober, run: f.plane.conns.Go})
-	return k.Run(ctx)
+	f.plane.take(ctx, &lanes{
+		kernel: k, prober: f.plane.prober, limits: f.plane.limits, breaker: f.plane.breaker, run: f.plane.conns.Go,
+	})
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return newCensus(f, k).run(ctx) })
+	g.Go(func() error { return k.Run(ctx) })
+	return g.Wait()
 }
 
 // clear removes what an earlier router has left in the kernel, where nobody would
@@ -179,6 +186,13 @@ func (f *fastPath) join(port uint16, r *route) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.routes[port] = r
+}
+
+// led returns the routes that the kernel may lead, by port.
+func (f *fastPath) led() map[uint16]*route {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return maps.Clone(f.routes)
 }
 
 // leave is the reverse of join.

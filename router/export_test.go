@@ -1,9 +1,14 @@
 package router
 
 import (
+	"context"
 	"io"
+	"log/slog"
+	"net/netip"
+	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sys/unix"
 
 	"github.com/pgpatron/pgpatron/state"
@@ -20,5 +25,27 @@ func LocalPortProblem(ports state.Ports, local, reserved string) string {
 	return localPortProblem(ports, local, reserved)
 }
 
+// PauseBetween returns how long the leader of one member's reign waits for its
+// question after another member, or the same, was asked in the reign before.
+func PauseBetween(before, now string) time.Duration {
+	s := probing{}
+	s.enter(newReign(context.Background(), leader{member: before}))
+	s.asked = time.Now().Add(time.Hour)
+	s.enter(newReign(context.Background(), leader{member: now}))
+	return s.pause()
+}
+
+// Choose is choose, which a prober does with the addresses of a name.
+func Choose(ctx context.Context, all ...netip.AddrPort) netip.AddrPort {
+	return newProber(time.Second, nil, nil).choose(ctx, all)
+}
+
 // IsSilent is isSilent, which the event loops ask of sockets.
 func IsSilent(info *unix.TCPInfo, limit time.Duration) bool { return isSilent(info, limit) }
+
+// OfferWithoutLane has a route offer its leader to a kernel that has just been
+// taken from it.
+func OfferWithoutLane(t testing.TB) {
+	r := newRoute(t.Context(), "a", newMetrics(prometheus.NewRegistry()), slog.Default())
+	r.offer(r.current(), netip.MustParseAddrPort("10.0.0.1:5432"))
+}

@@ -23,6 +23,10 @@ var (
 // hold lets a session wait until there is a leader that takes writes. It follows
 // every change of leader at once. The session belongs to its wait until then.
 func (p *plane) hold(s *session) {
+	if p.breaker.isOn() {
+		p.conns.Go(func() { p.turnAway(s, errBroken) })
+		return
+	}
 	if s.reading != nil {
 		s.reading.missed(s)
 		return
@@ -92,10 +96,10 @@ func (p *plane) pause(ctx context.Context, s *session) error {
 	return err
 }
 
-// patience returns a context that ends when the hold is over or the client has
-// left.
+// patience returns a context that ends when the hold is over, the client has
+// left, or the circuit is broken.
 func (p *plane) patience(s *session) (context.Context, context.CancelFunc) {
-	ctx, expire := context.WithDeadlineCause(p.ctx, s.arrived.Add(p.cfg.Hold), errHoldOver)
+	ctx, expire := context.WithDeadlineCause(p.breaker.term(), s.arrived.Add(p.cfg.Hold), errHoldOver)
 	ctx, cancel := context.WithCancelCause(ctx)
 	// mine guards against asking a socket that belongs to its loop again.
 	var mine sync.Mutex
@@ -126,18 +130,26 @@ func (p *plane) turnAway(s *session, err error) {
 	defer p.left(s)
 	p.metrics.waiting.Dec()
 	p.metrics.holdSeconds.Observe(time.Since(s.arrived).Seconds())
-	if !errors.Is(err, errHoldOver) && !errors.Is(err, errHoldFull) {
-		if errors.Is(err, errClientLeft) {
-			p.metrics.abandoned.Inc()
-		}
+	switch {
+	case errors.Is(err, errBroken):
+		p.refuse(s, p.breaker.refusal(true))
+	case errors.Is(err, errHoldOver), errors.Is(err, errHoldFull):
+		p.refuse(s, p.noLeader(s.home))
+	case errors.Is(err, errClientLeft):
+		p.metrics.abandoned.Inc()
 		resetFD(s.client.fd)
-		return
+	default:
+		resetFD(s.client.fd)
 	}
+}
+
+// noLeader is what a client is told that has waited long enough.
+func (p *plane) noLeader(r *route) refusal {
 	reason := "not_ready"
-	if s.home.current().leader.nobody() {
+	if r.current().leader.nobody() {
 		reason = "no_leader"
 	}
-	p.refuse(s, refusal{reason: reason, code: codeNoLeader, format: "database %q of instance %s has no leader at the moment; try again"})
+	return refusal{reason: reason, code: codeCannotConnect, message: "database {database} of instance {instance} has no leader at the moment; try again"}
 }
 
 // backoff grows from first to last with the number of failures in a row, with

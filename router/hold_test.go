@@ -119,8 +119,12 @@ func TestGoesByLeaderKeyWhenPatroniIsSilent(t *testing.T) {
 			port, n1, _ := s.cluster("a")
 			silence(n1)
 			r := s.start(router.Config{})
+			began := time.Now()
 			if who := ask(t, open(t, port), "who"); who != "a-n1" {
 				t.Errorf("port leads to %s, want a-n1", who)
+			}
+			if took := time.Since(began); took < 2*time.Second {
+				t.Errorf("the leader key was believed after %v, want no sooner than after 2 s", took)
 			}
 			if got := r.metric(t, "pgpatron_router_probe_fallbacks_total"); got != 1 {
 				t.Errorf("%v fallbacks are told, want 1", got)
@@ -208,7 +212,7 @@ func TestRefusesAfterHold(t *testing.T) {
 				t.Errorf("refused with %s %s %q, want FATAL 57P03 %q", refused.Severity, refused.Code, refused.Message, want)
 			}
 			if took := time.Since(began); took < 300*time.Millisecond {
-				t.Errorf("refused after %v, want the hold of 300 ms to pass", took)
+				t.Errorf("refused after %v, want no sooner than after the hold of 300 ms", took)
 			}
 		})
 	}

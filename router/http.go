@@ -11,8 +11,10 @@ import (
 // Health is the body of /healthz.
 type Health struct {
 	// OK is whether the router serves: it has had one complete picture and
-	// followed it. It stays so when etcd is gone.
+	// followed it, and its circuit is not broken. It stays so when etcd is gone.
 	OK bool `json:"ok"`
+	// Reason is why the router does not serve.
+	Reason string `json:"reason,omitempty"`
 	// Stale is whether the picture is not etcd's but one that was kept on disk.
 	Stale bool       `json:"stale"`
 	Etcd  EtcdHealth `json:"etcd"`
@@ -55,9 +57,13 @@ func (r *Router) Health() Health {
 	h := Health{Unbound: []UnboundPort{}, Stale: r.table.stale(), DataPlane: r.plane.fast.health()}
 	select {
 	case <-r.plane.started:
-		h.OK = true
 	default:
+		h.Reason = "nothing is known of the site yet"
 	}
+	if r.plane.breaker.isOn() {
+		h.Reason = r.plane.breaker.reason()
+	}
+	h.OK = h.Reason == ""
 	age, err := r.contact.state()
 	h.Etcd = EtcdHealth{Reachable: err == nil, AgeSeconds: age.Seconds()}
 	if err != nil {

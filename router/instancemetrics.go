@@ -25,7 +25,7 @@ type routeMetrics struct {
 var (
 	descOpen          = describe("sessions", "Sessions that are open.")
 	descOpened        = describe("sessions_total", "Sessions that were opened.")
-	descCut           = describe("sessions_cut_total", "Sessions cut because their leader led no more.")
+	descCut           = describe("sessions_cut_total", "Sessions cut: their leader leads no more, or an operator has switched off what they went through.")
 	descLeaderChanges = describe("leader_changes_total", "Changes to another leader.")
 	descBytes         = describe("bytes_total", "Bytes moved, by who sent them: client or server.", "from")
 )

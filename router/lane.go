@@ -6,6 +6,8 @@ import "net/netip"
 type lane struct {
 	*lanes
 	port uint16
+	// full says that user space takes every new connection, because it can count.
+	full bool
 }
 
 // attach gives a route its lane: what the kernel leads to its leader already, as
@@ -19,6 +21,9 @@ func (r *route) attach(l lane) {
 	r.lane = l
 	addr, _ := r.reign.leader.kernelAddr()
 	l.kernel.Adopt(l.port, addr)
+	if l.breaker.isOn() {
+		l.hold()
+	}
 	r.pursue(r.reign)
 }
 
@@ -26,7 +31,7 @@ func (r *route) attach(l lane) {
 func (r *route) detach() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.lane.cut()
+	r.cutLane()
 	r.lane = lane{}
 }
 
@@ -36,17 +41,31 @@ func (l leader) kernelAddr() (netip.AddrPort, bool) {
 	return addr, err == nil
 }
 
-// cut ends what the kernel leads. It is called under the route's mu, as hold is.
-func (l lane) cut() {
-	if l.lanes != nil {
+// cutLane ends what the kernel leads. It is called under mu. Those who come back
+// at once find their places free.
+func (r *route) cutLane() {
+	if l := r.lane; l.lanes != nil {
 		l.kernel.Cut(l.port)
+		l.limits.led.Add(-r.led.Swap(0))
 	}
 }
 
-// hold has new connections come to user space.
+// hold has new connections come to user space. It is called under the route's mu.
 func (l lane) hold() {
 	if l.lanes != nil {
 		l.kernel.Hold(l.port)
+	}
+}
+
+// offer has new connections led to a leader that takes writes, unless the circuit
+// is broken or user space has to count them.
+func (l lane) offer(leader netip.AddrPort) {
+	switch {
+	case l.lanes == nil || l.full:
+	case l.breaker.isOn():
+		l.hold()
+	default:
+		l.kernel.Offer(l.port, leader)
 	}
 }
 
@@ -55,11 +74,11 @@ func (l lane) hold() {
 func (r *route) pursue(g *reign) {
 	l := r.lane
 	addr, ok := g.leader.kernelAddr()
-	if l.lanes == nil || !ok || g.ctx.Err() != nil {
+	if l.lanes == nil || l.full || !ok || g.ctx.Err() != nil {
 		return
 	}
 	if g.isReady() {
-		l.kernel.Offer(l.port, addr)
+		l.offer(addr)
 		return
 	}
 	l.pursue(pursuit{route: r, reign: g, addr: addr})
@@ -70,8 +89,31 @@ func (r *route) offer(g *reign, addr netip.AddrPort) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.reign == g && !r.closed {
-		r.lane.kernel.Offer(r.lane.port, addr)
+		r.lane.offer(addr)
 	}
+}
+
+// fill says whether user space is to take every new connection.
+func (r *route) fill(full bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed || r.lane.lanes == nil || r.lane.full == full {
+		return
+	}
+	r.lane.full = full
+	if full {
+		r.lane.hold()
+	} else {
+		r.pursue(r.reign)
+	}
+	r.logger().Info("sessions counted", "in_kernel", r.led.Load(), "in_user_space", r.clients.Load(), "kernel_leads_new", !full)
+}
+
+// isFull reports what fill has said.
+func (r *route) isFull() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.lane.full
 }
 
 // suspect has the leader looked at if the kernel has seen a reason to, before a

@@ -5,9 +5,14 @@ import "sync/atomic"
 // limits bound how many clients are served at once, so that the router never
 // runs out of file descriptors or memory.
 type limits struct {
-	sessions, instanceSessions int64
-	holds, instanceHolds       int64
-	open, held, refusing       atomic.Int64
+	// sessions is how many there may be, 0 if nobody has said; files how many the
+	// open files allow, of which those that the kernel leads need none.
+	sessions, files      int64
+	instanceSessions     int64
+	holds, instanceHolds int64
+	open, held, refusing atomic.Int64
+	// led are the sessions in the kernel, as far as they have been counted.
+	led atomic.Int64
 }
 
 // refusalsAtOnce is how many clients are told at once why they are not served.
@@ -16,7 +21,7 @@ const refusalsAtOnce = 256
 
 func newLimits(cfg Config) *limits {
 	return &limits{
-		sessions: int64(min(cfg.MaxSessions, sessionsByFiles(cfg.Ports))), instanceSessions: int64(cfg.MaxInstanceSessions),
+		sessions: int64(cfg.MaxSessions), files: int64(sessionsByFiles(cfg.Ports)), instanceSessions: int64(cfg.MaxInstanceSessions),
 		holds: int64(cfg.MaxHeld), instanceHolds: int64(cfg.MaxInstanceHeld),
 	}
 }
@@ -25,13 +30,21 @@ func newLimits(cfg Config) *limits {
 // then it says what there is too much of.
 func (l *limits) take(r *route) (full string) {
 	switch {
-	case !below(&l.open, l.sessions):
+	case !below(&l.open, l.inUserSpace()):
 		return "router"
-	case !below(&r.clients, l.of(r)):
+	case !below(&r.clients, l.of(r)-r.led.Load()):
 		l.open.Add(-1)
 		return "instance"
 	}
 	return ""
+}
+
+// inUserSpace returns how many sessions there may be beside those in the kernel.
+func (l *limits) inUserSpace() int64 {
+	if l.sessions == 0 {
+		return l.files
+	}
+	return min(l.files, l.sessions-l.led.Load())
 }
 
 // of returns how many sessions an instance may have.

@@ -20,6 +20,7 @@ type plane struct {
 	sockets  sockets
 	prober   *prober
 	limits   *limits
+	breaker  *breaker
 	fast     *fastPath
 	// given is the kernel, once it leads, and lanes what steer has made of it.
 	given chan *lanes
@@ -37,6 +38,9 @@ type plane struct {
 	readings map[string]*reading
 	ports    map[portKey]*port
 	shut     map[portKey]*port
+	// broken is whether the circuit is, as far as run has heeded it, and cleared
+	// whether the grace is over.
+	broken, cleared bool
 	// conns counts the goroutines of connections that wait or are refused.
 	conns sync.WaitGroup
 }
@@ -47,6 +51,7 @@ func newPlane(cfg Config, m *metrics, log *slog.Logger) *plane {
 		prober:  newProber(cfg.DialTimeout, m, log),
 		limits:  newLimits(cfg),
 		orders:  newOrders(),
+		breaker: newBreaker(cfg, log),
 		started: make(chan struct{}), leaving: make(chan struct{}),
 		routes: map[string]*route{}, readings: map[string]*reading{},
 		ports: map[portKey]*port{}, shut: map[portKey]*port{},
@@ -65,6 +70,7 @@ func (p *plane) run(ctx context.Context) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	p.ctx = ctx
+	p.breaker.begin(ctx)
 	for _, l := range p.loops {
 		g.Go(l.run)
 	}
@@ -85,8 +91,9 @@ func (p *plane) run(ctx context.Context) error {
 
 // steer follows the orders until ctx ends.
 func (p *plane) steer(ctx context.Context) {
-	retry := time.NewTimer(idle)
+	retry, grace := time.NewTimer(idle), time.NewTimer(idle)
 	defer retry.Stop()
+	defer grace.Stop()
 	leaving := p.leaving
 	for {
 		select {
@@ -94,6 +101,12 @@ func (p *plane) steer(ctx context.Context) {
 			return
 		case <-p.orders.news:
 			p.follow(p.orders.take())
+		case <-p.breaker.news:
+			p.heed(grace)
+			continue
+		case <-grace.C:
+			p.clear()
+			continue
 		case p.lanes = <-p.given:
 			p.attachAll()
 			continue
@@ -149,6 +162,9 @@ func (p *plane) attach(held *port) {
 	if p.lanes != nil && held.reading == nil {
 		p.fast.join(uint16(held.number), held.route)
 		held.route.attach(lane{lanes: p.lanes, port: uint16(held.number)})
+		if p.cleared {
+			held.route.expel()
+		}
 	}
 }
 

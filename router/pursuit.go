@@ -21,8 +21,10 @@ const (
 // lanes join routes with the kernel, where it leads: a new leader is asked until
 // it takes writes, though no client waits for it, and then given to the kernel.
 type lanes struct {
-	kernel *kernel.Plane
-	prober *prober
+	kernel  *kernel.Plane
+	prober  *prober
+	breaker *breaker
+	limits  *limits
 	// run runs a function in a goroutine that the plane waits for.
 	run func(func())
 

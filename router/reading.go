@@ -58,6 +58,8 @@ type follower struct {
 	listed, fit bool
 	// unfit is since when it has not been, zero if it is.
 	unfit time.Time
+	// off is since when an operator has it switched off, zero if it is not.
+	off time.Time
 }
 
 func newReading(p *plane, home *route) *reading {
@@ -97,6 +99,25 @@ func (d *reading) list(r replica) {
 	}
 	f.replica, f.listed = r, true
 	f.route.steer(f.asLeader())
+	d.turn(f)
+}
+
+// turn notes whether an operator has the replica switched off. Then it gets no
+// readers, and those it has may stay for a while.
+func (d *reading) turn(f *follower) {
+	switch {
+	case !f.Off:
+		f.off = time.Time{}
+	case f.off.IsZero():
+		f.off = time.Now()
+		time.AfterFunc(d.grace(), d.evict)
+	}
+	f.route.bar(f.Off)
+}
+
+// grace is how long readers may stay at a replica that is switched off.
+func (d *reading) grace() time.Duration {
+	return min(d.plane.cfg.BreakGrace, d.plane.cfg.ReplicaGrace)
 }
 
 // asLeader is the replica in the words of routes.
@@ -177,7 +198,7 @@ func (d *reading) best() (best *follower, g *reign) {
 	defer d.mu.Unlock()
 	fewest := 0
 	for _, f := range d.followers {
-		if !f.fit {
+		if !f.fit || f.Off {
 			continue
 		}
 		if now := f.route.current(); now.isReady() {
@@ -202,6 +223,15 @@ func (d *reading) missed(s *session) {
 	d.place(s)
 }
 
+// eachRoute calls do with the routes to the replicas.
+func (d *reading) eachRoute(do func(*route)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, f := range d.followers {
+		do(f.route)
+	}
+}
+
 // close cuts every reader of a replica.
 func (d *reading) close() {
 	d.mu.Lock()
@@ -217,7 +247,7 @@ func (p *plane) refuseReader(s *session) {
 	defer p.left(s)
 	p.metrics.waiting.Dec()
 	p.refuse(s, refusal{
-		reason: "no_replica", code: codeNoLeader, cancels: true,
-		format: "database %q of instance %s has no replica that is up to date at the moment; try again",
+		reason: "no_replica", code: codeCannotConnect, cancels: true,
+		message: "database {database} of instance {instance} has no replica that is up to date at the moment; try again",
 	})
 }

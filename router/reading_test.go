@@ -95,7 +95,7 @@ func TestReplicaLosesNewReaders(t *testing.T) {
 			s := newSite(t)
 			s.put(state.ClusterKey("a"), `{"nodes":[{"node_id":"a-n1","backend_id":"10.0.0.1"},{"node_id":"a-n2","backend_id":"10.0.0.2"}]}`)
 			_, reads, nodes := s.threesome("a")
-			s.start(router.Config{MaxLagTime: time.Second})
+			s.start(router.Config{MaxLagTime: time.Second, BreakGrace: time.Minute})
 			if served := askedOf(t, reads, 2); served["a-n1"] != 1 {
 				t.Fatalf("before, readers are served by %v, want one each", served)
 			}

@@ -16,14 +16,17 @@ import (
 type registration struct {
 	name     string
 	key      string
-	routers  *state.Table[string]
+	routers  *state.Routers
 	unbound  *state.Table[string]
 	failures *failures
+	breaker  *breaker
 	log      *slog.Logger
 
 	// value is the last one seen of our key: an operator may have written it, and
-	// it comes back when the key was lost with a session.
+	// it comes back when the key was lost with a session. seen is whether there was
+	// one.
 	value string
+	seen  bool
 	// under is the lease under which our key has been seen.
 	under clientv3.LeaseID
 	// contested is whether another process is known to hold our key.
@@ -34,13 +37,16 @@ type registration struct {
 
 func routerName(cfg Config) string { return cfg.IP.Unmap().String() + "@-@" + strconv.Itoa(cfg.PID) }
 
-func newRegistration(schema *state.Schema, cfg Config, f *failures, log *slog.Logger) *registration {
+func routerKey(cfg Config) string { return state.RouterKey(cfg.IP.Unmap().String(), cfg.PID) }
+
+func newRegistration(schema *state.Schema, cfg Config, p *plane, log *slog.Logger) *registration {
 	return &registration{
 		name:     routerName(cfg),
-		key:      state.RouterKey(cfg.IP.Unmap().String(), cfg.PID),
-		routers:  state.Register(schema, state.RouterPattern, state.Text),
+		key:      routerKey(cfg),
+		routers:  state.NewRouters(schema),
 		unbound:  state.Register(schema, state.UnboundPattern, state.Text),
-		failures: f,
+		failures: &p.failures,
+		breaker:  p.breaker,
 		log:      log,
 		told:     map[int]state.Entry[string]{},
 	}
@@ -52,8 +58,8 @@ func (r *registration) Tick(_ context.Context, t state.Tick) ([]state.Group, err
 	if t.Lease == clientv3.NoLease {
 		return nil, nil
 	}
-	groups := r.report(t.Lease)
-	if r.lost(t.Lease) {
+	groups := append(r.report(t.Lease), r.routers.Sweep(r.name)...)
+	if r.lost(t.Lease) || !r.routers.Registered(r.name) {
 		groups = append(groups, r.register())
 	}
 	return groups, nil
@@ -61,13 +67,8 @@ func (r *registration) Tick(_ context.Context, t state.Tick) ([]state.Group, err
 
 // note takes in what changed of our own keys.
 func (r *registration) note() {
-	for params := range r.routers.Changed() {
-		if params[0] != r.name {
-			continue
-		}
-		if entry, ok := r.routers.Get(r.name); ok {
-			r.value = entry.Value
-		}
+	if entry, ok := r.routers.Switches.Last(r.name); ok {
+		r.value, r.seen = entry.Value, true
 	}
 	for params := range r.unbound.Changed() {
 		port, err := strconv.Atoi(params[0])
@@ -87,7 +88,7 @@ func (r *registration) note() {
 // session: it is what an earlier process of our name left. If it is taken from
 // us again, that process lives, and fighting it would never end.
 func (r *registration) lost(lease clientv3.LeaseID) bool {
-	entry, ok := r.routers.Get(r.name)
+	entry, ok := r.routers.Switches.Get(r.name)
 	switch {
 	case !ok || entry.Lease == clientv3.NoLease:
 		return true
@@ -104,16 +105,31 @@ func (r *registration) lost(lease clientv3.LeaseID) bool {
 	return true
 }
 
-// register puts our key under our session and keeps its value.
+// register puts our keys under our session and keeps our key's value.
 func (r *registration) register() state.Group {
 	return state.Group{Name: "register router", Apply: func(tx *state.Tx) error {
-		value := r.value
-		if kv, ok := tx.Get(r.key); ok {
-			value = string(kv.Value)
-		}
-		tx.PutLeased(r.key, []byte(value))
+		tx.PutLeased(r.key, []byte(r.kept(tx)))
+		tx.PutLeased(state.RouterSessionKey(r.name), nil)
+		tx.Put(state.RouterRecordKey(r.name), nil)
 		return nil
 	}}
+}
+
+// kept is what our key holds, or held when it was last there. The picture may be
+// newer than the Tick. A router that was started without etcd knows from disk
+// whether its circuit is broken.
+func (r *registration) kept(tx *state.Tx) string {
+	if kv, ok := tx.Get(r.key); ok {
+		return string(kv.Value)
+	}
+	entry, ok := r.routers.Switches.Last(r.name)
+	switch {
+	case ok:
+		return entry.Value
+	case !r.seen && r.breaker.isOn():
+		return state.Disabled
+	}
+	return r.value
 }
 
 // report tells of the ports that can not be opened, and takes back what is no

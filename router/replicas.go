@@ -88,10 +88,11 @@ func (s *replicas) look(id, leader string, members *state.Table[patroni.Member])
 	for e := range members.Under(id) {
 		name, m := e.Params[1], e.Value
 		addr, err := m.Addr()
-		if err != nil || name == leader || !follows(m) || s.isOff(id, name, cluster.Value.backends[name]) {
+		if err != nil || name == leader || !follows(m) {
 			continue
 		}
-		r.replicas = append(r.replicas, replica{Member: name, Addr: addr, API: m.APIURL})
+		off := s.isOff(id, name, cluster.Value.backends[name])
+		r.replicas = append(r.replicas, replica{Member: name, Addr: addr, API: m.APIURL, Off: off})
 	}
 	slices.SortFunc(r.replicas, func(a, b replica) int { return cmp.Compare(a.Member, b.Member) })
 	return limit, r

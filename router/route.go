@@ -52,8 +52,9 @@ type route struct {
 	// quiet is whether changes of leader are nothing to tell of.
 	quiet bool
 	// limit is how many sessions the instance may have, 0 if it has no limit of
-	// its own. clients are those that count, held those of them that wait.
-	limit, clients, held atomic.Int64
+	// its own. clients are those in user space, held those of them that wait, and led
+	// those in the kernel, as far as they have been counted.
+	limit, clients, held, led atomic.Int64
 	// ctx bounds every reign: it lasts as long as the plane runs.
 	ctx context.Context
 	// probing holds the one token that allows to probe, with what the last holder
@@ -66,6 +67,8 @@ type route struct {
 	reign    *reign
 	sessions map[*session]struct{}
 	closed   bool
+	// barred says that sessions may stay, and no other may join.
+	barred bool
 	// last is the newest leader that was not nobody.
 	last leader
 	lane lane
@@ -116,7 +119,7 @@ func (r *route) steer(l leader) {
 	var cut map[*loop][]*session
 	if !before.leader.same(l) {
 		cut = r.dismissAll()
-		r.lane.cut()
+		r.cutLane()
 	} else if before.isReady() && before.leader.trusts(l) {
 		r.reign.target = before.target
 		close(r.reign.ready)
@@ -205,7 +208,7 @@ func (r *route) renew(g *reign) {
 func (r *route) expect(s *session) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.closed || r.reign != s.reign {
+	if r.closed || r.barred || r.reign != s.reign {
 		return false
 	}
 	r.sessions[s] = struct{}{}
@@ -217,12 +220,21 @@ func (r *route) expect(s *session) bool {
 func (r *route) admit(s *session) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.closed || !r.reign.leader.same(s.reign.leader) || !r.reign.isReady() {
+	if r.closed || r.barred || !r.reign.leader.same(s.reign.leader) || !r.reign.isReady() {
 		return false
 	}
 	r.metrics.opened.Add(1)
 	r.metrics.open.Add(1)
 	return true
+}
+
+// bar lets no other session join, or lets them again.
+func (r *route) bar(barred bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.barred = barred; barred {
+		r.interrupt()
+	}
 }
 
 // dismiss forgets a session that has ended, or has no leader any more.
@@ -232,12 +244,18 @@ func (r *route) dismiss(s *session) {
 	delete(r.sessions, s)
 }
 
-// dismissAll empties the sessions and returns them, by loop.
-func (r *route) dismissAll() map[*loop][]*session {
+// byLoop returns the sessions.
+func (r *route) byLoop() map[*loop][]*session {
 	all := map[*loop][]*session{}
 	for s := range r.sessions {
 		all[s.loop] = append(all[s.loop], s)
 	}
+	return all
+}
+
+// dismissAll empties the sessions and returns them, by loop.
+func (r *route) dismissAll() map[*loop][]*session {
+	all := r.byLoop()
 	clear(r.sessions)
 	return all
 }
@@ -248,18 +266,23 @@ func (r *route) close() {
 	r.mu.Lock()
 	r.closed = true
 	cut := r.dismissAll()
-	r.lane.cut()
+	r.cutLane()
 	last := r.reign
 	r.mu.Unlock()
 	last.end(errGone)
 	r.cut(cut, leader{})
 }
 
-// cut has the loops end what is not joined with the leader of now.
+// cut has the loops end what is not joined with the leader of now. All clients
+// learn of it before the first server does, which takes as long again: a loop that
+// cuts moves nothing, so no byte gets to the old leader meanwhile.
 func (r *route) cut(sessions map[*loop][]*session, now leader) {
 	for l, some := range sessions {
 		l.post(func() {
 			n := 0
+			for _, s := range some {
+				s.dropClient(now)
+			}
 			for _, s := range some {
 				if s.depose(now) {
 					n++

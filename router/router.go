@@ -56,7 +56,7 @@ func New(cfg Config, client *clientv3.Client) (*Router, error) {
 	r := &Router{cfg: cfg, log: cfg.Log.With("router", routerName(cfg))}
 	r.contact = newContact(func(ctx context.Context) error { return state.Check(ctx, client) }, cfg.Registry, r.log)
 	r.plane = newPlane(cfg, newMetrics(cfg.Registry), r.log)
-	r.table = newTable(cfg.TableFile, r.plane.orders.give, cfg.Registry, r.log)
+	r.table = newTable(cfg, r.plane)
 	showFailures(cfg.Registry, &r.plane.failures)
 	if err := r.addEngines(client); err != nil {
 		return nil, err
@@ -69,18 +69,22 @@ func (r *Router) addEngines(client *clientv3.Client) error {
 	schema := state.NewSchema()
 	var err error
 	if r.observer, err = state.NewEngine(state.EngineConfig{
-		Client: client, Schema: schema, Reactor: newSteering(schema, r.table), Observer: true, Name: "steering",
+		Client: client, Schema: schema, Reactor: newSteering(schema, r.cfg, r.table), Observer: true, Name: "steering",
 		Log: r.log, Registerer: r.cfg.Registry,
 	}); err != nil {
 		return err
 	}
 	schema = state.NewSchema()
 	r.registrar, err = state.NewEngine(state.EngineConfig{
-		Client: client, Schema: schema, Reactor: newRegistration(schema, r.cfg, &r.plane.failures, r.log), Name: "router",
+		Client: client, Schema: schema, Reactor: newRegistration(schema, r.cfg, r.plane, r.log), Name: "router",
 		SessionTTL: r.cfg.SessionTTL, CommitTimeout: commitTimeout, Log: r.log, Registerer: r.cfg.Registry,
 	})
 	return err
 }
+
+// Started is closed when the router serves, or, while its circuit is broken,
+// refuses: it has had one complete picture and followed it.
+func (r *Router) Started() <-chan struct{} { return r.plane.started }
 
 // Run routes until ctx ends. Then it lets no other client in, leaves those that
 // it has Config.Drain to end by themselves, cuts them, and returns nil. Without

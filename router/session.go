@@ -110,7 +110,7 @@ func (s *session) answered() {
 		return
 	}
 	s.deadline.Stop()
-	if !s.route.admit(s) {
+	if s.plane.breaker.isOn() || !s.route.admit(s) {
 		s.hangUp()
 		s.plane.hold(s)
 		return
@@ -156,10 +156,17 @@ func (s *session) finish(abruptly bool) {
 	s.plane.left(s)
 }
 
+// dropClient resets the client of a session that depose would cut.
+func (s *session) dropClient(now leader) {
+	if s.phase == joined && s.isDeposed(now) {
+		s.loop.drop(&s.client, true)
+	}
+}
+
 // depose is called when another leads, or nobody. It reports whether it cut the
 // session. One that has joined the new leader already stays.
 func (s *session) depose(now leader) bool {
-	if s.phase != joined && s.phase != joining || s.reign.leader.same(now) && !now.nobody() {
+	if s.phase != joined && s.phase != joining || !s.isDeposed(now) {
 		return false
 	}
 	if s.phase == joining {
@@ -170,6 +177,9 @@ func (s *session) depose(now leader) bool {
 	s.reset()
 	return true
 }
+
+// isDeposed reports whether the session's leader is another than that of now.
+func (s *session) isDeposed(now leader) bool { return now.nobody() || !s.reign.leader.same(now) }
 
 // drop closes one side, abruptly or in order.
 func (l *loop) drop(d *side, abruptly bool) {

@@ -26,8 +26,6 @@ import (
 	"github.com/pgpatron/pgpatron/state"
 )
 
-func TestMain(m *testing.M) { fixtures.RunWaiting(m, nil) }
-
 // site is an etcd with what a router needs to find there.
 type site struct {
 	t      testing.TB
@@ -182,7 +180,23 @@ type running struct {
 // start runs a router until the test ends or stop is called.
 func (s *site) start(cfg router.Config) *running { return startRouter(s.t, s.client, cfg) }
 
+// startRouter runs a router and waits until it serves and is registered.
 func startRouter(t testing.TB, client *clientv3.Client, cfg router.Config) *running {
+	t.Helper()
+	r := launch(t, client, &cfg)
+	eventually(t, "the router serves", func() bool { return r.Health().OK })
+	eventually(t, "the router is registered", func() bool {
+		if r.Health().Stale {
+			return true // there is no etcd to be registered in
+		}
+		resp, err := client.Get(t.Context(), state.RouterKey(cfg.IP.String(), cmp.Or(cfg.PID, pid)))
+		return err == nil && len(resp.Kvs) == 1
+	})
+	return r
+}
+
+// launch runs a router, with what it leaves out of its configuration filled in.
+func launch(t testing.TB, client *clientv3.Client, cfg *router.Config) *running {
 	t.Helper()
 	if !cfg.IP.IsValid() {
 		cfg.IP = netip.MustParseAddr("127.0.0.1")
@@ -193,7 +207,7 @@ func startRouter(t testing.TB, client *clientv3.Client, cfg router.Config) *runn
 	if cfg.Log == nil {
 		cfg.Log = fixtures.Log(t)
 	}
-	r, err := router.New(cfg, client)
+	r, err := router.New(*cfg, client)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,14 +231,6 @@ func startRouter(t testing.TB, client *clientv3.Client, cfg router.Config) *runn
 		}
 	}
 	t.Cleanup(stop)
-	eventually(t, "the router serves", func() bool { return r.Health().OK })
-	eventually(t, "the router is registered", func() bool {
-		if r.Health().Stale {
-			return true // there is no etcd to be registered in
-		}
-		resp, err := client.Get(ctx, state.RouterKey(cfg.IP.String(), cmp.Or(cfg.PID, pid)))
-		return err == nil && len(resp.Kvs) == 1
-	})
 	return &running{Router: r, stop: stop}
 }
 

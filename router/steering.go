@@ -49,7 +49,8 @@ func (c course) same(other course) bool {
 }
 
 // reads is the read-only port of an instance, 0 if there is none, and the
-// replicas that may serve it as far as etcd knows, by name.
+// replicas that may serve it as far as etcd knows, or might if no operator had
+// switched them off, by name.
 type reads struct {
 	port     int
 	replicas []replica
@@ -60,6 +61,8 @@ type replica struct {
 	Member string `json:"member"`
 	Addr   string `json:"addr"`
 	API    string `json:"api"`
+	// Off is whether an operator has switched the replica or its backend off.
+	Off bool `json:"off,omitempty"`
 }
 
 // steering is the reactor: it keeps the courses right and gives on those that
@@ -70,6 +73,7 @@ type steering struct {
 	members     *state.Table[patroni.Member]
 	forwards    *state.Table[state.Forward]
 	replicas    *replicas
+	circuit     *circuit
 	courses     map[string]course
 	// table takes changed courses and has those that another router left.
 	table *table
@@ -77,19 +81,21 @@ type steering struct {
 	begun bool
 }
 
-func newSteering(schema *state.Schema, t *table) *steering {
+func newSteering(schema *state.Schema, cfg Config, t *table) *steering {
 	return &steering{
 		allocations: state.Register(schema, state.AllocationPattern, state.Integer),
 		leaders:     patroni.Leaders(schema),
 		members:     patroni.Members(schema),
 		forwards:    state.Register(schema, state.ForwardPattern, state.JSON[state.Forward]),
 		replicas:    newReplicas(schema),
+		circuit:     newCircuit(schema, cfg, t),
 		courses:     map[string]course{},
 		table:       t,
 	}
 }
 
-// Tick computes the courses of the instances of which anything changed.
+// Tick looks at this router's switch, and computes the courses of the instances
+// of which anything changed.
 func (s *steering) Tick(context.Context, state.Tick) ([]state.Group, error) {
 	ids := s.touched()
 	if !s.begun {
@@ -98,6 +104,7 @@ func (s *steering) Tick(context.Context, state.Tick) ([]state.Group, error) {
 			ids[id] = struct{}{}
 		}
 	}
+	s.circuit.follow()
 	var changed []course
 	for id := range ids {
 		if c, ok := s.look(id); ok {

@@ -27,11 +27,12 @@ const (
 
 // table stands between steering and plane. It keeps the courses on disk, so that
 // a router that is started without etcd has those that it, or the one before it,
-// had last.
+// had last; and whether the circuit of a router of its name was broken.
 type table struct {
-	path string
-	out  func([]course)
-	log  *slog.Logger
+	path, name string
+	orders     *orders
+	breaker    *breaker
+	log        *slog.Logger
 	// news says that the file is behind.
 	news chan struct{}
 
@@ -43,9 +44,12 @@ type table struct {
 	adopted bool
 }
 
-func newTable(path string, out func([]course), r prometheus.Registerer, log *slog.Logger) *table {
-	t := &table{path: path, out: out, log: log, news: make(chan struct{}, 1), courses: map[string]course{}}
-	promauto.With(r).NewGaugeFunc(prometheus.GaugeOpts{
+func newTable(cfg Config, p *plane) *table {
+	t := &table{
+		path: cfg.TableFile, name: routerName(cfg), orders: p.orders, breaker: p.breaker, log: p.log,
+		news: make(chan struct{}, 1), courses: map[string]course{},
+	}
+	promauto.With(cfg.Registry).NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "pgpatron_router_stale", Help: "1 while the router knows its instances from disk only.",
 	}, func() float64 {
 		if t.stale() {
@@ -84,7 +88,7 @@ func (t *table) run(ctx context.Context) error {
 func (t *table) give(changed []course) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.out(changed)
+	t.orders.give(changed)
 	if t.path == "" {
 		return
 	}
@@ -96,6 +100,13 @@ func (t *table) give(changed []course) {
 		}
 	}
 	t.hurry()
+}
+
+// turn breaks or closes the circuit of this router.
+func (t *table) turn(broken bool) {
+	if t.breaker.turn(broken) && t.path != "" {
+		t.hurry()
+	}
 }
 
 func (t *table) hurry() {
@@ -126,7 +137,7 @@ func (t *table) stale() bool {
 
 // adopt gives the courses that are on disk, unless etcd has given better ones.
 func (t *table) adopt() {
-	courses, written, err := readTable(t.path)
+	f, err := readTable(t.path)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
@@ -137,18 +148,23 @@ func (t *table) adopt() {
 		t.log.Error("etcd does not answer and the table on disk is of no use", "err", err)
 	default:
 		t.adopted = true
+		courses := f.courses()
 		for _, c := range courses {
 			t.courses[c.instance] = c
 		}
-		t.log.Warn("etcd does not answer: routing by the table on disk, which may be old", "path", t.path, "written", written, "instances", len(courses))
-		t.out(courses)
+		t.log.Warn("etcd does not answer: routing by the table on disk, which may be old", "path", t.path, "written", f.Written, "instances", len(courses))
+		t.breaker.turn(f.Broken == t.name)
+		t.orders.give(courses)
 	}
 }
 
 // tableFile is what is on disk.
 type tableFile struct {
-	Version int          `json:"version"`
-	Written time.Time    `json:"written"`
+	Version int       `json:"version"`
+	Written time.Time `json:"written"`
+	// Broken names the router that wrote the file if its circuit was broken: the
+	// switch is that of one process, and another has another name.
+	Broken  string       `json:"broken,omitempty"`
 	Courses []tableEntry `json:"courses"`
 }
 
@@ -188,6 +204,9 @@ func (e tableEntry) course() course {
 // write replaces the file.
 func (t *table) write() error {
 	f := tableFile{Version: tableVersion, Written: time.Now()}
+	if t.breaker.isOn() {
+		f.Broken = t.name
+	}
 	t.mu.Lock()
 	for _, c := range t.courses {
 		f.Courses = append(f.Courses, entryOf(c))
@@ -218,21 +237,24 @@ func replaceFile(path string, b []byte) error {
 }
 
 // readTable reads the file.
-func readTable(path string) ([]course, time.Time, error) {
+func readTable(path string) (f tableFile, err error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
-		return nil, time.Time{}, err
+		return f, err
 	}
-	var f tableFile
 	if err := json.Unmarshal(b, &f); err != nil {
-		return nil, time.Time{}, fmt.Errorf("%s: %w", path, err)
+		return f, fmt.Errorf("%s: %w", path, err)
 	}
 	if f.Version != tableVersion {
-		return nil, time.Time{}, fmt.Errorf("%s: version %d, want %d", path, f.Version, tableVersion)
+		return f, fmt.Errorf("%s: version %d, want %d", path, f.Version, tableVersion)
 	}
+	return f, nil
+}
+
+func (f tableFile) courses() []course {
 	courses := make([]course, 0, len(f.Courses))
 	for _, e := range f.Courses {
 		courses = append(courses, e.course())
 	}
-	return courses, f.Written, nil
+	return courses
 }

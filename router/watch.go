@@ -83,7 +83,7 @@ func (d *reading) lookAt(ctx context.Context, f *follower) {
 	fit := err == nil && isStreaming(s) && d.lag.allows(time.Now(), s.XLog.ReplayedLocation)
 	var at netip.AddrPort
 	if fit {
-		at, err = resolve(ctx, r.Addr)
+		at, err = d.plane.prober.find(ctx, r.Addr)
 		fit = err == nil
 	}
 	d.mu.Lock()
@@ -104,12 +104,15 @@ func isStreaming(s patroni.Status) bool {
 	return patroni.Member{Role: s.Role, State: s.State, ReplicationState: s.ReplicationState}.IsStreaming()
 }
 
-// evict cuts the readers of replicas that have not been fit for too long, and
-// forgets those that are none.
+// evict cuts the readers of replicas that have not been fit for too long, or have
+// been switched off, and forgets those that are none.
 func (d *reading) evict() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for name, f := range d.followers {
+		if !f.off.IsZero() && time.Since(f.off) >= d.grace() {
+			f.route.expel()
+		}
 		if f.unfit.IsZero() || time.Since(f.unfit) < d.plane.cfg.ReplicaGrace {
 			continue
 		}

@@ -41,6 +41,18 @@ func (e *Engine) Await(ctx context.Context, cond func() bool) error {
 	}
 }
 
+// ViewNews waits until the picture is newer than since, calls read while it is
+// held still, and returns its revision.
+func (e *Engine) ViewNews(ctx context.Context, since int64, read func()) (int64, error) {
+	if err := e.Await(ctx, func() bool { return e.store.revision > since }); err != nil {
+		return 0, err
+	}
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	read()
+	return e.store.revision, nil
+}
+
 func (e *Engine) forget(gone *waiter) {
 	e.queueMu.Lock()
 	defer e.queueMu.Unlock()

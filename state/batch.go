@@ -127,14 +127,20 @@ func (b *batch) ops() (compares []clientv3.Cmp, then, otherwise []clientv3.Op) {
 		otherwise = append(otherwise, clientv3.OpGet(key, clientv3.WithKeysOnly()))
 	}
 	for key, w := range b.writes {
-		if w.value == nil {
-			then = append(then, clientv3.OpDelete(key))
-		} else {
-			then = append(then, clientv3.OpPut(key, string(w.value), clientv3.WithLease(w.lease)))
-		}
+		then = append(then, w.op(key))
 	}
 	for _, prefix := range b.ranges {
 		then = append(then, clientv3.OpDelete(prefix, clientv3.WithPrefix()))
 	}
 	return compares, then, otherwise
+}
+
+func (w write) op(key string) clientv3.Op {
+	switch {
+	case w.value == nil:
+		return clientv3.OpDelete(key)
+	case w.rewrite:
+		return clientv3.OpPut(key, string(w.value), clientv3.WithIgnoreLease())
+	}
+	return clientv3.OpPut(key, string(w.value), clientv3.WithLease(w.lease))
 }

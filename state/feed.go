@@ -111,19 +111,22 @@ func (f *feed) tellLate() {
 // of the same key has made pointless.
 const foldFrom = 250
 
-// fold leaves the newest event of each key, once there are twice as many as it
-// left the last time.
+// fold leaves of each key the newest event, once there are twice as many as it
+// left the last time. Before a deletion it leaves the newest value, too, which
+// Table.Last tells.
 func (n *news) fold() {
 	if len(n.events) < max(foldFrom, 2*n.folded) {
 		return
 	}
-	seen := make(map[string]struct{}, len(n.events))
+	// seen is by key, and true once a value of it is left.
+	seen := make(map[string]bool, len(n.events))
 	newest := len(n.events)
 	for i, ev := range slices.Backward(n.events) {
-		if _, pointless := seen[string(ev.Kv.Key)]; pointless {
+		valued, known := seen[string(ev.Kv.Key)]
+		if pointless := valued || known && ev.Type == mvccpb.DELETE; pointless {
 			continue
 		}
-		seen[string(ev.Kv.Key)] = struct{}{}
+		seen[string(ev.Kv.Key)] = ev.Type != mvccpb.DELETE
 		newest--
 		n.events[newest] = n.events[i]
 	}

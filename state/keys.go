@@ -29,14 +29,20 @@ const (
 	FencePattern      = "/service/{id}/fence"
 	PlanCountPattern  = "/plans/{plan}/instances"
 	RouterPattern     = "/state/instances/{router}"
-	BackendPattern    = "/registry/nodes/{backend}"
-	DrainPattern      = "/registry/drains/{backend}"
+	// RouterRecordPattern and RouterSessionPattern tell routers that run from what
+	// those that do not have left: see Routers.
+	RouterRecordPattern  = "/state/routers/{router}"
+	RouterSessionPattern = "/state/routers/{router}/session"
+	BackendPattern       = "/registry/nodes/{backend}"
+	DrainPattern         = "/registry/drains/{backend}"
 	// HostPattern is of the hosts that ever registered.
 	HostPattern = HostPrefix + "{backend}"
 	// CordonPattern is of the switches of whole backends.
 	CordonPattern = "/state/backends/{backend}"
 	// DatasourcePattern is of the switches of single nodes.
 	DatasourcePattern = "/state/datasources/{datasource}"
+	// SwitchedPattern is of who switched something off, when and why.
+	SwitchedPattern   = "/state/switched/{kind}/{name}"
 	NodeStatusPattern = "/registry/instances/{node}"
 	// The registry's own: services that are not databases. Their instances share
 	// the prefix of NodeStatusPattern.
@@ -55,8 +61,11 @@ const (
 	FederationHoldPattern    = FederationPrefix + "hold/{tx}"
 	FederationWantPattern    = FederationPrefix + "want/{id}"
 	FederationMovePattern    = FederationPrefix + "move/{id}/{side}"
-	ElectionPattern          = "/election/{name}"
-	MarkerPattern            = "/engine/{id}"
+	// EventPattern is of the event log, ToldPattern of what it has been told.
+	EventPattern    = EventsPrefix + "log/{event}"
+	ToldPattern     = EventsPrefix + "told/{id}"
+	ElectionPattern = "/election/{name}"
+	MarkerPattern   = "/engine/{id}"
 )
 
 // IsReserved reports whether keys that begin with the segment are not for
@@ -76,7 +85,7 @@ func ReservedPrefixes() []string {
 	return out
 }
 
-var reserved = []string{"service", "routing", "serviceinstance", "state", "registry", "site", "election", "engine", "federation", "plans"}
+var reserved = []string{"service", "routing", "serviceinstance", "state", "registry", "site", "election", "engine", "events", "federation", "plans"}
 
 // HostPrefix is above every key of HostPattern.
 const HostPrefix = "/registry/hosts/"
@@ -84,6 +93,9 @@ const HostPrefix = "/registry/hosts/"
 // ServicePrefix is the namespace that Patroni is given: its keys of one
 // cluster are ServicePrefix, the escaped instance id, a slash and a name.
 const ServicePrefix = "/service/"
+
+// EventsPrefix is above every key of the event log.
+const EventsPrefix = "/events/"
 
 // FederationPrefix is above every key of the federation.
 const FederationPrefix = "/federation/"
@@ -185,6 +197,15 @@ func RouterKey(ip string, pid int) string {
 	return "/state/instances/" + ip + "@-@" + strconv.Itoa(pid)
 }
 
+// RouterRecordKey says that a router has registered, by its name ip@-@pid.
+func RouterRecordKey(router string) string { return fill(RouterRecordPattern, router) }
+
+// RouterSessionKey says that a router has a session with etcd. Leased.
+func RouterSessionKey(router string) string { return fill(RouterSessionPattern, router) }
+
+// SwitchedKey tells who switched something off, when and why: a Switched.
+func SwitchedKey(s Switch) string { return fill(SwitchedPattern, string(s.Kind), s.Name) }
+
 // BackendKey registers a host that runs nodes: a Backend. Leased.
 func BackendKey(backend string) string { return fill(BackendPattern, backend) }
 
@@ -276,6 +297,12 @@ func FederationWantKey(id string) string { return fill(FederationWantPattern, id
 // FederationMoveKey holds what is said about the move of an instance: a MoveNote
 // of one of the sides MoveOwn, MovePeer and MoveVerdict.
 func FederationMoveKey(id, side string) string { return fill(FederationMovePattern, id, side) }
+
+// EventKey holds one entry of the event log: an Event.
+func EventKey(id string) string { return fill(EventPattern, id) }
+
+// ToldKey holds what the event log has been told of an instance: a Told.
+func ToldKey(id string) string { return fill(ToldPattern, id) }
 
 // ElectionKey names the holder of an elected office. Leased.
 func ElectionKey(name string) string { return fill(ElectionPattern, name) }

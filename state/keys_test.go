@@ -22,6 +22,8 @@ func TestPublishedKeys(t *testing.T) {
 		"/registry/nodes/10.0.0.7":                              state.BackendKey("10.0.0.7"),
 		"/registry/hosts/10.0.0.7":                              state.HostKey("10.0.0.7"),
 		"/state/instances/10.0.0.5@-@7":                         state.RouterKey("10.0.0.5", 7),
+		"/state/datasources/f1.n1":                              state.DatasourceKey("f1", "n1"),
+		"/state/backends/10.0.0.7":                              state.CordonKey("10.0.0.7"),
 		"/federation/self":                                      state.FederationSelfKey(),
 		"/federation/overlay":                                   state.FederationOverlayKey(),
 		"/federation/log/7":                                     state.FederationLogKey(7),
@@ -39,7 +41,7 @@ func TestPublishedKeys(t *testing.T) {
 func TestNamesOfRecordsAreReserved(t *testing.T) {
 	for _, pattern := range []string{
 		state.ClusterPattern, state.NextPortPattern, state.InstancePattern, state.RouterPattern, state.BackendPattern,
-		state.HostPattern, state.SitePattern, state.ElectionPattern,
+		state.HostPattern, state.SitePattern, state.ElectionPattern, state.EventPattern, state.SwitchedPattern,
 	} {
 		if first := strings.Split(pattern, "/")[1]; !state.IsReserved(first) {
 			t.Errorf("%s may be announced", first)

@@ -3,6 +3,7 @@ package state
 import (
 	"encoding/json"
 	"iter"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -112,6 +113,20 @@ func (t *Table[T]) Get(params ...string) (Entry[T], bool) {
 	var buf [128]byte // most keys fit: looking one up allocates nothing
 	if r, ok := t.rows[string(t.appendKey(buf[:0], params))]; ok {
 		return r.entry, true
+	}
+	return Entry[T]{}, false
+}
+
+// Last is Get, and of a key that was deleted since the last Tick it returns what
+// it held before: what is written and lost between two Ticks is not missed.
+func (t *Table[T]) Last(params ...string) (Entry[T], bool) {
+	if e, ok := t.Get(params...); ok {
+		return e, true
+	}
+	for _, r := range slices.Backward(t.touched) {
+		if slices.Equal(r.entry.Params, params) && r.entry.ModRevision != 0 {
+			return r.entry, true
+		}
 	}
 	return Entry[T]{}, false
 }

@@ -60,6 +60,8 @@ type Tx struct {
 type write struct {
 	value []byte
 	lease clientv3.LeaseID
+	// rewrite leaves the key under the lease that it has, which is lease.
+	rewrite bool
 }
 
 // Get returns a key as the transaction will find it, and declares it read: the
@@ -104,6 +106,19 @@ func (tx *Tx) PutLeased(key string, value []byte) {
 // it goes when the lease ends.
 func (tx *Tx) PutUnder(key string, value []byte, lease clientv3.LeaseID) {
 	tx.write(key, write{value: append([]byte{}, value...), lease: lease})
+}
+
+// Rewrite changes the value of a key that exists, and leaves it under the lease
+// that it has: whoever's it is, it still goes when he does.
+func (tx *Tx) Rewrite(key string, value []byte) {
+	kv, ok := tx.Get(key)
+	if !ok {
+		tx.fail(fmt.Errorf("rewriting %s: there is no such key", key))
+		return
+	}
+	// One that this transaction writes, too, gets its lease from it.
+	stands := kv.ModRevision != 0
+	tx.write(key, write{value: append([]byte{}, value...), lease: kv.Lease, rewrite: stands})
 }
 
 // PutJSON writes v as JSON without a lease.

@@ -19,7 +19,8 @@ import (
 type Client struct {
 	base  string
 	login state.Credentials
-	http  *http.Client
+	// http is for answers that end, endless for those that are followed.
+	http, endless *http.Client
 }
 
 // NewClient returns a client of the broker at base, such as
@@ -29,7 +30,10 @@ func NewClient(base string, login state.Credentials) (*Client, error) {
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return nil, fmt.Errorf("broker's address %q: want a URL like http://127.0.0.1:8888", base)
 	}
-	return &Client{base: strings.TrimSuffix(base, "/") + "/admin", login: login, http: &http.Client{Timeout: time.Minute}}, nil
+	return &Client{
+		base: strings.TrimSuffix(base, "/") + "/admin", login: login,
+		http: &http.Client{Timeout: time.Minute}, endless: &http.Client{},
+	}, nil
 }
 
 var _ Site = (*Client)(nil)
@@ -89,18 +93,18 @@ func (c *Client) Backend(ctx context.Context, id string) (Backend, error) {
 	return ask[Backend](ctx, c, http.MethodGet, backendPath(id), nil)
 }
 
-// Cordon keeps new nodes away from a backend, or lets them come again.
-func (c *Client) Cordon(ctx context.Context, id string, cordoned bool) (Backend, error) {
+// Cordon keeps new nodes and reads away from a backend, or lets them come again.
+func (c *Client) Cordon(ctx context.Context, id string, cordoned bool, act Act) (Backend, error) {
 	method := http.MethodDelete
 	if cordoned {
 		method = http.MethodPut
 	}
-	return ask[Backend](ctx, c, method, backendPath(id)+"/cordon", nil)
+	return ask[Backend](ctx, c, method, backendPath(id)+"/cordon"+act.query(), nil)
 }
 
 // Drain moves a backend's nodes away.
-func (c *Client) Drain(ctx context.Context, id string) (Backend, error) {
-	return ask[Backend](ctx, c, http.MethodPost, backendPath(id)+"/drain", nil)
+func (c *Client) Drain(ctx context.Context, id string, act Act) (Backend, error) {
+	return ask[Backend](ctx, c, http.MethodPost, backendPath(id)+"/drain"+act.query(), nil)
 }
 
 func instancePath(id string) string { return "/instances/" + url.PathEscape(id) }
@@ -114,41 +118,48 @@ func (f Filter) query() string {
 			q.Set(name, value)
 		}
 	}
-	if len(q) == 0 {
-		return ""
-	}
-	return "?" + q.Encode()
+	return question(q)
 }
 
-// ask sends a request and decodes the answer. An answer that says no is an
-// Error.
+// ask sends a request and decodes the answer.
 func ask[T any](ctx context.Context, c *Client, method, path string, body any) (T, error) {
 	var out T
+	resp, err := c.send(ctx, c.http, method, path, body)
+	if err != nil {
+		return out, err
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(&out); err != nil {
+		return out, fmt.Errorf("reading the broker's answer: %w", err)
+	}
+	return out, nil
+}
+
+// send sends a request and returns the answer, whose body the caller closes. An
+// answer that says no is an Error.
+func (c *Client) send(ctx context.Context, through *http.Client, method, path string, body any) (*http.Response, error) {
 	var payload io.Reader
 	if body != nil {
 		b, err := json.Marshal(body)
 		if err != nil {
-			return out, err
+			return nil, err
 		}
 		payload = bytes.NewReader(b)
 	}
 	req, err := http.NewRequestWithContext(ctx, method, c.base+path, payload)
 	if err != nil {
-		return out, err
+		return nil, err
 	}
 	req.SetBasicAuth(c.login.Username, c.login.Password.Reveal())
-	resp, err := c.http.Do(req)
+	resp, err := through.Do(req)
 	if err != nil {
-		return out, fmt.Errorf("asking the broker: %w", err)
+		return nil, fmt.Errorf("asking the broker: %w", err)
 	}
-	defer resp.Body.Close()
 	if resp.StatusCode > 299 {
-		return out, refusal(resp)
+		defer resp.Body.Close()
+		return nil, refusal(resp)
 	}
-	if err := json.NewDecoder(resp.Body).Decode(&out); err != nil {
-		return out, fmt.Errorf("reading the broker's answer: %w", err)
-	}
-	return out, nil
+	return resp, nil
 }
 
 // refusal reads an answer that says no: this API's, or the platform API's where

@@ -9,6 +9,7 @@ package admin
 import (
 	"context"
 	"encoding/json"
+	"iter"
 )
 
 // Site is what the API shows and acts on. Its methods return an Error where the
@@ -40,10 +41,32 @@ type Site interface {
 	Backends(ctx context.Context) ([]Backend, error)
 	// Backend returns one backend.
 	Backend(ctx context.Context, id string) (Backend, error)
-	// Cordon keeps new nodes away from a backend, or lets them come again.
-	Cordon(ctx context.Context, id string, cordoned bool) (Backend, error)
+	// Cordon keeps new nodes and reads away from a backend, or lets them come
+	// again. Done again it changes nothing.
+	Cordon(ctx context.Context, id string, cordoned bool, act Act) (Backend, error)
 	// Drain cordons a backend and moves its nodes away.
-	Drain(ctx context.Context, id string) (Backend, error)
+	Drain(ctx context.Context, id string, act Act) (Backend, error)
+	// Routers returns every router that is registered, by id.
+	Routers(ctx context.Context) ([]Router, error)
+	// SwitchRouter breaks a router's circuit, or closes it again. What can not be
+	// is refused with 409, and so is breaking the last one's without Act.Force.
+	SwitchRouter(ctx context.Context, id string, off bool, act Act) (Router, error)
+	// Replicas returns the nodes that do not lead, of one instance or, if that is
+	// empty, of all; and leaders that are disabled.
+	Replicas(ctx context.Context, instance string) ([]Replica, error)
+	// SwitchReplica takes a replica, INSTANCE.NODE, out of read routing, or back.
+	// What can not be is refused with 409, and so is disabling the last one
+	// without Act.Force.
+	SwitchReplica(ctx context.Context, id string, off bool, act Act) (Replica, error)
+	// Events returns the events that the filter lets through, the oldest first.
+	Events(ctx context.Context, f EventFilter) ([]Event, error)
+	// FollowEvents goes on with those that come, until ctx or the broker ends.
+	FollowEvents(ctx context.Context, f EventFilter) iter.Seq2[Event, error]
+	// Top returns how clusters, routers and backends are: at most limit clusters,
+	// those in trouble first. 0 is no limit.
+	Top(ctx context.Context, limit int) (Top, error)
+	// FollowTop goes on whenever that changes, until ctx or the broker ends.
+	FollowTop(ctx context.Context, limit int) iter.Seq2[Top, error]
 }
 
 // Filter chooses instances. Empty fields let everything through.

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"strconv"
 
 	"github.com/go-chi/chi/v5"
 )
@@ -31,9 +30,17 @@ func Routes(router chi.Router, site Site, log *slog.Logger) {
 	router.Get("/operations", h.get(h.operations))
 	router.Get("/backends", h.get(h.backends))
 	router.Get("/backends/{id}", h.get(h.backend))
-	router.Put("/backends/{id}/cordon", h.get(h.cordon))
-	router.Delete("/backends/{id}/cordon", h.get(h.uncordon))
-	router.Post("/backends/{id}/drain", h.act(h.drain))
+	router.Put("/backends/{id}/cordon", h.get(throwing(site.Cordon, true)))
+	router.Delete("/backends/{id}/cordon", h.get(throwing(site.Cordon, false)))
+	router.Post("/backends/{id}/drain", h.act(acting(site.Drain)))
+	router.Get("/routers", h.get(h.routers))
+	router.Post("/routers/{id}/disable", h.get(throwing(site.SwitchRouter, true)))
+	router.Post("/routers/{id}/enable", h.get(throwing(site.SwitchRouter, false)))
+	router.Get("/replicas", h.get(h.replicas))
+	router.Post("/replicas/{id}/disable", h.get(throwing(site.SwitchReplica, true)))
+	router.Post("/replicas/{id}/enable", h.get(throwing(site.SwitchReplica, false)))
+	router.Get("/events", h.events)
+	router.Get("/top", h.top)
 }
 
 type handler struct {
@@ -84,10 +91,8 @@ func (h handler) change(w http.ResponseWriter, r *http.Request) {
 	dryRun := false
 	op, err := func() (Operation, error) {
 		var err error
-		if text := r.URL.Query().Get("dry_run"); text != "" {
-			if dryRun, err = strconv.ParseBool(text); err != nil {
-				return Operation{}, Errorf(http.StatusBadRequest, "dry_run: must be true or false, got %q", text)
-			}
+		if dryRun, err = flag(r, "dry_run"); err != nil {
+			return Operation{}, err
 		}
 		change, err := readChange(w, r)
 		if err != nil {
@@ -153,16 +158,4 @@ func (h handler) backends(ctx context.Context, _ *http.Request) (any, error) {
 
 func (h handler) backend(ctx context.Context, r *http.Request) (any, error) {
 	return h.site.Backend(ctx, id(r))
-}
-
-func (h handler) cordon(ctx context.Context, r *http.Request) (any, error) {
-	return h.site.Cordon(ctx, id(r), true)
-}
-
-func (h handler) uncordon(ctx context.Context, r *http.Request) (any, error) {
-	return h.site.Cordon(ctx, id(r), false)
-}
-
-func (h handler) drain(ctx context.Context, r *http.Request) (any, error) {
-	return h.site.Drain(ctx, id(r))
 }

@@ -1,6 +1,10 @@
 package admin
 
-import "time"
+import (
+	"time"
+
+	"github.com/pgpatron/pgpatron/state"
+)
 
 // Instance is a service instance with its cluster.
 type Instance struct {
@@ -61,24 +65,22 @@ type Step struct {
 	Description string `json:"description"`
 }
 
-// The states of a backend.
-const (
-	Healthy = "healthy"
-	// DockerDown is a backend whose registrar answers and whose Docker does not.
-	DockerDown = "docker down"
-	// Unreachable is a backend of which nothing is heard.
-	Unreachable = "unreachable"
-)
-
 // Backend is a host that runs nodes.
 type Backend struct {
-	ID            string `json:"backend_id"`
-	Hostname      string `json:"hostname,omitempty"`
-	Zone          string `json:"zone,omitempty"`
-	Status        string `json:"status"`
-	DockerVersion string `json:"docker_version,omitempty"`
-	// Cordoned says that no new nodes come here.
-	Cordoned bool `json:"cordoned"`
+	ID       string `json:"backend_id"`
+	Hostname string `json:"hostname,omitempty"`
+	Zone     string `json:"zone,omitempty"`
+	// Status says whether the backend can be used.
+	Status state.BackendStatus `json:"status"`
+	// LastSeen is when an unreachable backend was heard of last.
+	LastSeen      time.Time `json:"last_seen,omitzero"`
+	DockerVersion string    `json:"docker_version,omitempty"`
+	// Cordoned says that no new nodes and no reads come here; Since, By and Reason
+	// are of that.
+	Cordoned bool      `json:"cordoned"`
+	Since    time.Time `json:"cordoned_since,omitzero"`
+	By       string    `json:"cordoned_by,omitempty"`
+	Reason   string    `json:"cordoned_reason,omitempty"`
 	// Nodes counts the nodes that are placed here, Leaders those that lead.
 	Nodes   int `json:"nodes"`
 	Leaders int `json:"leaders"`

@@ -51,35 +51,45 @@ func extendServices(known []domain.Service) []extendedService {
 	return out
 }
 
-// catalogAnswer is the catalog as it is sent.
+// Broker is a broker of brokerapi whose catalog may change while it runs.
+type Broker interface {
+	domain.ServiceBroker
+	// CatalogVersion is another whenever the catalog is. It is asked often.
+	CatalogVersion() string
+}
+
+// catalogAnswer is one version of the catalog as it is sent.
 type catalogAnswer struct {
-	tag  string
-	body []byte
+	version string
+	tag     string
+	body    []byte
 }
 
 // tagCatalog gives the catalog an entity tag (RFC 9110, section 8.8.3), so that
-// a platform need not read again what it knows. The catalog is the
-// configuration's: it is made once.
-func tagCatalog(next http.Handler) http.Handler {
+// a platform need not read again what it knows. Each version is made once.
+func tagCatalog(broker Broker) func(http.Handler) http.Handler {
 	var made atomic.Pointer[catalogAnswer]
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodGet || r.URL.Path != catalogPath {
-			next.ServeHTTP(w, r)
-			return
-		}
-		answer := made.Load()
-		if answer == nil {
-			kept := &keptResponse{ResponseWriter: w, status: http.StatusOK}
-			next.ServeHTTP(kept, r)
-			if kept.status != http.StatusOK {
-				kept.send(kept.body.Bytes())
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method != http.MethodGet || r.URL.Path != catalogPath {
+				next.ServeHTTP(w, r)
 				return
 			}
-			answer = &catalogAnswer{tag: fmt.Sprintf(`"%x"`, sha256.Sum256(kept.body.Bytes())), body: kept.body.Bytes()}
-			made.Store(answer)
-		}
-		answer.send(w, r)
-	})
+			version := broker.CatalogVersion()
+			answer := made.Load()
+			if answer == nil || answer.version != version {
+				kept := &keptResponse{ResponseWriter: w, status: http.StatusOK}
+				next.ServeHTTP(kept, r)
+				if kept.status != http.StatusOK {
+					kept.send(kept.body.Bytes())
+					return
+				}
+				answer = &catalogAnswer{version, fmt.Sprintf(`"%x"`, sha256.Sum256(kept.body.Bytes())), kept.body.Bytes()}
+				made.Store(answer)
+			}
+			answer.send(w, r)
+		})
+	}
 }
 
 // send answers with the catalog, or says that it has not changed.

@@ -17,7 +17,6 @@ import (
 	"code.cloudfoundry.org/lager/v3"
 	"github.com/go-chi/chi/v5"
 	"github.com/pivotal-cf/brokerapi/v10"
-	"github.com/pivotal-cf/brokerapi/v10/domain"
 	"github.com/pivotal-cf/brokerapi/v10/domain/apiresponses"
 	"github.com/pivotal-cf/brokerapi/v10/middlewares"
 
@@ -26,11 +25,11 @@ import (
 
 // Routes adds the API of a broker to a router that serves nothing else, for
 // those who have one of the logins.
-func Routes(api chi.Router, broker domain.ServiceBroker, logins []state.Credentials, log *slog.Logger) {
+func Routes(api chi.Router, broker Broker, logins []state.Credentials, log *slog.Logger) {
 	logger := lager.NewLogger("broker")
 	logger.RegisterSink(lager.NewSlogSink(slog.New(quiet{log.Handler()})))
 	api.Use(echoIdentity, Authenticate("pgpatron broker", logins...), checkVersion, Audit(log, platformRequest),
-		checkBody, tagCatalog, amend(log), extendCatalog(broker),
+		checkBody, tagCatalog(broker), amend(log), extendCatalog(broker),
 		middlewares.AddRequestIdentityToContext, middlewares.AddOriginatingIdentityToContext,
 		middlewares.AddCorrelationIDToContext, middlewares.AddInfoLocationToContext)
 	brokerapi.AttachRoutes(api, broker, logger)

@@ -44,15 +44,16 @@ func (d *dev) newRegistrars(bridge netip.Addr, site string, client *clientv3.Cli
 
 // registryTokens returns the tokens that were given, or one of an admin that is
 // kept in the data directory.
-func (d *dev) registryTokens() (registry.Tokens, error) {
+func (d *dev) registryTokens() (func() registry.Tokens, error) {
 	if d.registry.tokensFile != "" {
-		return d.registry.tokens()
+		return d.registry.tokens(d.log)
 	}
 	token, err := keptPassword(filepath.Join(d.dataDir, "registry-token"))
 	if err != nil {
 		return nil, err
 	}
-	return registry.ParseTokens("admin " + token.Reveal())
+	tokens, err := registry.ParseTokens("admin " + token.Reveal())
+	return func() registry.Tokens { return tokens }, err
 }
 
 // warnOfOthers tells of backends that this data directory knows and that are

@@ -49,6 +49,8 @@ func addBroker(s *settings, cfg *broker.Config) {
 	add(s, "postgres-major", &cfg.PostgresMajor, fmt.Sprint(patroni.PostgresMajor), "major version of PostgreSQL in the image", strconv.Atoi)
 	add(s, "min-binding-lifetime", &cfg.MinBindingLifetime, "1m", "the shortest lifetime that a binding may be given", duration)
 	add(s, "max-binding-lifetime", &cfg.MaxBindingLifetime, "87600h", "the longest lifetime that a binding may be given", duration)
+	add(s, "events-kept", &cfg.EventsKept, "5000", "how many events the event log holds", count)
+	add(s, "events-age", &cfg.EventsAge, "720h", "how long the event log holds an event", duration)
 	add(s, "global-ports", &cfg.GlobalByDefault, "false", "give every new instance a port that all sites of the federation agree on", boolean)
 	add(s, "hostname", &cfg.Hostname, hostname(), "the name of this host", text)
 }
@@ -64,8 +66,7 @@ func brokerProcess() process {
 		records.add(s)
 		addBroker(s, &cfg)
 		add(s, "listen", &cfg.Listen, "127.0.0.1:8888", "host:port of the OSB API", hostPort)
-		add(s, "tls-cert", &files.cert, "", "PEM file with the API's certificate; with it the API is served over HTTPS", text)
-		add(s, "tls-key", &files.key, "", "PEM file with the certificate's key", text)
+		files.add(s)
 		add(s, "router-host", &cfg.RouterHost, "127.0.0.1", "public host of every instance: a name or address of the routers", text)
 		add(s, "share-backends", &cfg.ShareBackends, "false", "allow several nodes of an instance on one backend", boolean)
 		add(s, "bind-timeout", &cfg.BindTimeout, "50s", "how long a request to bind or unbind waits for the database", duration)

@@ -66,6 +66,7 @@ func devProcess() process {
 		addDisk(s, &d.registrar)
 		add(s, "docker-host", &d.dockerHost, "", "where the Docker Engine listens; default: as Docker's own tools find it", text)
 		add(s, "hold", &d.router.Hold, "30s", "how long a connection may wait for a leader", duration)
+		add(s, "break-grace", &d.router.BreakGrace, "30s", "how long sessions may go on when an operator breaks the router's circuit or switches their replica off", duration)
 		add(s, "federation-listen", &d.federation.Listen, "127.0.0.1:9610", "host:port on which other sites are served, if dc is set", federation.ParseAddress)
 		addFederation(s, &d.federation)
 		addBroker(s, &d.broker)
@@ -214,7 +215,9 @@ func (d *dev) runProcesses(ctx context.Context, bridge netip.Addr) error {
 	if f != nil {
 		tasks.Go(func() error { return f.Run(ctx) })
 	}
-	tasks.Go(func() error { return serveMetrics(ctx, d.registryListen, metrics, serveRegistry) })
+	tasks.Go(func() error {
+		return front{listen: d.registryListen, metrics: metrics, others: serveRegistry}.serve(ctx)
+	})
 	tasks.Go(func() error { return d.watchEtcd(ctx) })
 	tasks.Go(func() error { return d.announce(ctx, b, registrars) })
 	return tasks.Wait()

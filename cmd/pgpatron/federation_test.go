@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -42,8 +41,8 @@ func newTown(t *testing.T, authority *fixtures.Authority, dc string) *town {
 		own: []string{"--dc=" + dc, "--cert=" + cert, "--key=" + key, "--ca=" + authority.CA()},
 	}
 	etcd := "--etcd=" + server.Endpoints()[0]
-	s.start(append([]string{"federation", etcd, "--listen=" + s.listen, "--join-token=open", "--lease=5s"}, s.own...)...)
-	s.start("broker", etcd, "--listen="+s.broker, "--password=secret", "--seal-key-file="+filepath.Join(t.TempDir(), "seal"), "--share-backends", "--global-ports")
+	start(t, append([]string{"federation", etcd, "--listen=" + s.listen, "--join-token=open", "--lease=5s"}, s.own...)...)
+	start(t, "broker", etcd, "--listen="+s.broker, "--password=secret", "--seal-key-file="+filepath.Join(t.TempDir(), "seal"), "--share-backends", "--global-ports")
 	backend, err := json.Marshal(state.Backend{ID: "10.0.0.1", Hostname: "h", DockerVersion: "28"})
 	if err != nil {
 		t.Fatal(err)
@@ -63,18 +62,6 @@ func freeAddress(t *testing.T) string {
 }
 
 // start runs a process of the program until the test ends.
-func (s *town) start(args ...string) {
-	ctx, cancel := context.WithCancel(s.t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- run(ctx, args, io.Discard, s.t.Output()) }()
-	s.t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			s.t.Errorf("%s: %v", args[0], err)
-		}
-	})
-}
-
 // operate runs an operator's command of the site.
 func (s *town) operate(args ...string) (string, error) {
 	var out bytes.Buffer

@@ -15,15 +15,31 @@ import (
 
 // operatorCommands are the operator's: thin clients of a broker's /admin.
 func operatorCommands() []*cobra.Command {
-	return []*cobra.Command{instancesCommand(), planCommand(), operationsCommand(), backendsCommand()}
+	return []*cobra.Command{
+		instancesCommand(), planCommand(), operationsCommand(), backendsCommand(),
+		routersCommand(), replicasCommand(), eventsCommand(), topCommand(),
+	}
 }
 
 // job is what an operator's command does: ask the broker, and return what it
 // said, and how a person reads that.
 type job func(ctx context.Context, site admin.Site, args []string) (any, func(w io.Writer), error)
 
-// operatorCommand makes a command that asks a broker.
+// operatorCommand makes a command that asks a broker once.
 func operatorCommand(use, short string, args cobra.PositionalArgs, do job) *cobra.Command {
+	return brokerCommand(use, short, args, func(cmd *cobra.Command, site *admin.Client, format string, args []string) error {
+		value, table, err := do(cmd.Context(), site, args)
+		if err != nil {
+			return err
+		}
+		return show(cmd.OutOrStdout(), format, value, table)
+	})
+}
+
+// brokerCommand makes a command that has to do with a broker. format is "table"
+// or "json".
+func brokerCommand(use, short string, args cobra.PositionalArgs,
+	do func(cmd *cobra.Command, site *admin.Client, format string, args []string) error) *cobra.Command {
 	cmd := &cobra.Command{Use: use, Short: short, Args: args}
 	s := newSettings(cmd.Flags())
 	var url, format string
@@ -43,11 +59,7 @@ func operatorCommand(use, short string, args cobra.PositionalArgs, do job) *cobr
 		if err != nil {
 			return err
 		}
-		value, table, err := do(cmd.Context(), site, args)
-		if err != nil {
-			return err
-		}
-		return show(cmd.OutOrStdout(), format, value, table)
+		return do(cmd, site, format, args)
 	}
 	return cmd
 }

@@ -19,35 +19,42 @@ func backendsCommand() *cobra.Command {
 			return backends, func(w io.Writer) { backendTable(w, backends) }, err
 		})
 	list.AddCommand(
-		backendCommand("show BACKEND", "Show one backend", admin.Site.Backend),
-		backendCommand("cordon BACKEND", "Keep new nodes away from a backend", func(s admin.Site, ctx context.Context, id string) (admin.Backend, error) {
-			return s.Cordon(ctx, id, true)
-		}),
-		backendCommand("uncordon BACKEND", "Let new nodes come to a backend again", func(s admin.Site, ctx context.Context, id string) (admin.Backend, error) {
-			return s.Cordon(ctx, id, false)
-		}),
-		backendCommand("drain BACKEND", "Cordon a backend and move its nodes to others", admin.Site.Drain),
+		operatorCommand("show BACKEND", "Show one backend", cobra.ExactArgs(1),
+			func(ctx context.Context, site admin.Site, args []string) (any, func(io.Writer), error) {
+				return backendAnswer(site.Backend(ctx, args[0]))
+			}),
+		cordonCommand("cordon BACKEND", "disable", "Keep new nodes and reads away from a backend", true),
+		cordonCommand("uncordon BACKEND", "enable", "Let new nodes and reads come to a backend again", false),
+		actCommand("drain BACKEND", "Cordon a backend and move its nodes to others",
+			func(ctx context.Context, site admin.Site, id string, act admin.Act) (any, func(io.Writer), error) {
+				return backendAnswer(site.Drain(ctx, id, act))
+			}),
 	)
 	return list
 }
 
-// backendCommand makes a command about one backend.
-func backendCommand(use, short string, ask func(s admin.Site, ctx context.Context, id string) (admin.Backend, error)) *cobra.Command {
-	return operatorCommand(use, short, cobra.ExactArgs(1),
-		func(ctx context.Context, site admin.Site, args []string) (any, func(io.Writer), error) {
-			b, err := ask(site, ctx, args[0])
-			return b, func(w io.Writer) { backendTable(w, []admin.Backend{b}) }, err
-		})
+// cordonCommand makes a command that throws the switch of a backend; alias is
+// what other switches call that.
+func cordonCommand(use, alias, short string, off bool) *cobra.Command {
+	cmd := actCommand(use, short, func(ctx context.Context, site admin.Site, id string, act admin.Act) (any, func(io.Writer), error) {
+		return backendAnswer(site.Cordon(ctx, id, off, act))
+	})
+	cmd.Aliases = []string{alias}
+	return cmd
+}
+
+func backendAnswer(b admin.Backend, err error) (any, func(io.Writer), error) {
+	return b, func(w io.Writer) { backendTable(w, []admin.Backend{b}) }, err
 }
 
 func backendTable(w io.Writer, backends []admin.Backend) {
-	row(w, "BACKEND", "HOSTNAME", "ZONE", "STATUS", "CORDONED", "NODES", "LEADERS", "DRAIN")
+	row(w, "BACKEND", "HOSTNAME", "ZONE", "STATUS", "CORDONED", "NODES", "LEADERS", "LAST SEEN", "DRAIN", "SINCE", "BY", "REASON")
 	for _, b := range backends {
 		drain := ""
 		if b.Drain != nil {
 			drain = fmt.Sprintf("%s, %d left", b.Drain.State, b.Drain.Left)
 		}
-		row(w, b.ID, b.Hostname, b.Zone, b.Status, b.Cordoned, b.Nodes, b.Leaders, drain)
+		row(w, b.ID, b.Hostname, b.Zone, b.Status, b.Cordoned, b.Nodes, b.Leaders, when(b.LastSeen), drain, when(b.Since), b.By, b.Reason)
 		if b.Drain == nil {
 			continue
 		}

@@ -36,19 +36,20 @@ func registrarProcess() process {
 		add(s, "docker-host", &cfg.DockerHost, "", "where the Docker Engine listens; default: as Docker's own tools find it", text)
 		add(s, "fence-after", &cfg.FenceAfter, "3s", "how long a leader may be silent before it is killed, so that another takes over", duration)
 		add(s, "listen", &listen, "127.0.0.1:8889", "host:port of the registry, /healthz and /metrics", hostPort)
+		registry.files.add(s)
 		addRegistry(s, &registry)
 	}
 	check := func() error {
 		checked := cfg
 		checked.Site = "of etcd"
-		_, errTokens := registry.tokens()
-		return errors.Join(configureNodes(&checked, etcd, forNodes), errTokens, records.check(), etcd.Validate(), checked.WithDefaults().Validate())
+		_, errTokens := registry.tokens(nil)
+		return errors.Join(configureNodes(&checked, etcd, forNodes), errTokens, registry.files.validate(), records.check(), etcd.Validate(), checked.WithDefaults().Validate())
 	}
 	start := func(ctx context.Context, log *slog.Logger, _ io.Writer) error {
 		if err := configureNodes(&cfg, etcd, forNodes); err != nil {
 			return err
 		}
-		tokens, err := registry.tokens()
+		tokens, err := registry.tokens(log)
 		if err != nil {
 			return err
 		}
@@ -75,7 +76,8 @@ func registrarProcess() process {
 		}
 		tasks, ctx := errgroup.WithContext(ctx)
 		tasks.Go(func() error { return r.Run(ctx) })
-		tasks.Go(func() error { return serveMetrics(ctx, listen, metrics, registryHandler(r, deployer, tokens, log)) })
+		asked := front{listen: listen, tls: registry.files.config(), metrics: metrics, others: registryHandler(r, deployer, tokens, log)}
+		tasks.Go(func() error { return asked.serve(ctx) })
 		tasks.Go(func() error { return notifyReady(ctx, log, r.Ready) })
 		return tasks.Wait()
 	}

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
 	"time"
 
 	"github.com/pgpatron/pgpatron/registrar"
@@ -22,6 +21,7 @@ type registrySettings struct {
 	instanceTTL  time.Duration
 	tokensFile   string
 	url          string
+	files        certificateFiles
 }
 
 // addRegistry adds what dev has in common with registrar.
@@ -33,27 +33,23 @@ func addRegistry(s *settings, r *registrySettings) {
 	add(s, "registry-url", &r.url, "", "URL at which others reach this host's registry; default: that of --listen", text)
 }
 
-// tokens reads the tokens file.
-func (r registrySettings) tokens() (registry.Tokens, error) {
+// tokens returns what tells who is let in: what the tokens file says then.
+func (r registrySettings) tokens(log *slog.Logger) (func() registry.Tokens, error) {
 	if r.tokensFile == "" {
 		return nil, nil
 	}
-	b, err := os.ReadFile(r.tokensFile)
+	file, err := registry.OpenTokenFile(r.tokensFile, log)
 	if err != nil {
 		return nil, fmt.Errorf("registry_tokens_file: %w", err)
 	}
-	tokens, err := registry.ParseTokens(string(b))
-	if err != nil {
-		return nil, fmt.Errorf("registry_tokens_file: %s:\n%w", r.tokensFile, err)
-	}
-	return tokens, nil
+	return file.Tokens, nil
 }
 
 // deployer gives a registrar the part that runs deployments.
 func (r registrySettings) deployer(cfg *registrar.Config, listen string) (*deploy.Deployer, error) {
 	cfg.URL = r.url
 	if cfg.URL == "" {
-		cfg.URL = registryURL(listen, cfg.Backend)
+		cfg.URL = registryURL(r.files.scheme(), listen, cfg.Backend)
 	}
 	d, err := deploy.New(deploy.Config{
 		Backend: cfg.Backend, ID: cfg.ID, Hostname: cfg.Hostname, Site: cfg.Site, DockerHost: cfg.DockerHost,
@@ -66,12 +62,12 @@ func (r registrySettings) deployer(cfg *registrar.Config, listen string) (*deplo
 }
 
 // registryHandler returns the registry's API on one of its nodes.
-func registryHandler(r *registrar.Registrar, d *deploy.Deployer, tokens registry.Tokens, log *slog.Logger) http.Handler {
+func registryHandler(r *registrar.Registrar, d *deploy.Deployer, tokens func() registry.Tokens, log *slog.Logger) http.Handler {
 	return registry.NewAPI(registry.Config{Self: r.ID(), Tokens: tokens, Log: log}, r.Engine(), d.Tables()).Handler()
 }
 
 // registryURL returns the URL of what listens at an address.
-func registryURL(listen string, backend netip.Addr) string {
+func registryURL(scheme, listen string, backend netip.Addr) string {
 	host, port, err := net.SplitHostPort(listen)
 	if err != nil {
 		return ""
@@ -79,5 +75,5 @@ func registryURL(listen string, backend netip.Addr) string {
 	if addr, err := netip.ParseAddr(host); err == nil && addr.IsUnspecified() {
 		host = backend.String()
 	}
-	return "http://" + net.JoinHostPort(host, port)
+	return scheme + "://" + net.JoinHostPort(host, port)
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
@@ -22,6 +23,7 @@ import (
 // what the API answers.
 type asker struct {
 	url       string
+	ca        string
 	tokenFile string
 	output    string
 }
@@ -36,6 +38,7 @@ func registryCommand() *cobra.Command {
 	}
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.url, "url", envOr("PGPATRON_REGISTRY_URL", "http://127.0.0.1:8889"), "where the registry is [PGPATRON_REGISTRY_URL]")
+	flags.StringVar(&a.ca, "ca", envOr("PGPATRON_REGISTRY_CA", ""), "PEM file with the authority of the registry's certificate; default: those of the host [PGPATRON_REGISTRY_CA]")
 	flags.StringVar(&a.tokenFile, "token-file", "", "file that holds the token")
 	flags.StringVarP(&a.output, "output", "o", "table", "what is printed: table or json")
 	root.AddCommand(a.list(), a.get(), a.put(), a.delete(), a.builds())
@@ -169,7 +172,11 @@ func (a *asker) client() (registry.Client, error) {
 	if token == "" {
 		return registry.Client{}, errors.New("no token: set PGPATRON_REGISTRY_TOKEN, or name a file with --token-file")
 	}
-	return registry.Client{URL: a.url, Token: state.Secret(token)}, nil
+	transport, err := trusting("ca", a.ca)
+	if err != nil {
+		return registry.Client{}, err
+	}
+	return registry.Client{URL: a.url, Token: state.Secret(token), HTTP: &http.Client{Transport: transport, Timeout: 30 * time.Second}}, nil
 }
 
 // show sends a request and prints the answer.

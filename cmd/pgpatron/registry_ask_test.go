@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -19,8 +20,8 @@ import (
 
 const askToken = "the-token-of-an-admin"
 
-// serveTestRegistry serves a registry over an etcd and returns its URL.
-func serveTestRegistry(t *testing.T) string {
+// newTestRegistry returns a registry over an etcd.
+func newTestRegistry(t *testing.T) http.Handler {
 	t.Helper()
 	schema := state.NewSchema()
 	tables := registry.NewTables(schema, "postgresql-brokerpatroni")
@@ -40,7 +41,13 @@ func serveTestRegistry(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewServer(registry.NewAPI(registry.Config{Self: "n1", Tokens: tokens, Log: fixtures.Log(t)}, engine, tables).Handler())
+	return registry.NewAPI(registry.Config{Self: "n1", Tokens: func() registry.Tokens { return tokens }, Log: fixtures.Log(t)}, engine, tables).Handler()
+}
+
+// serveTestRegistry serves a registry over an etcd and returns its URL.
+func serveTestRegistry(t *testing.T) string {
+	t.Helper()
+	server := httptest.NewServer(newTestRegistry(t))
 	t.Cleanup(server.Close)
 	return server.URL
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -13,7 +14,18 @@ import (
 	"github.com/pgpatron/pgpatron/fixtures"
 )
 
-func TestMain(m *testing.M) { fixtures.RunWaiting(m, nil) }
+// start runs the program until the test ends, which must be without an error.
+func start(t *testing.T, args ...string) {
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- run(ctx, args, io.Discard, t.Output()) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("%s: %v", args[0], err)
+		}
+	})
+}
 
 // fail runs the program, which must end by itself with an error, and returns it.
 func fail(t *testing.T, args ...string) string {

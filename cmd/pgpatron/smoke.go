@@ -2,12 +2,8 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
-	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"strings"
 	"time"
 
@@ -36,7 +32,7 @@ func smokeCommand() *cobra.Command {
 		if err := s.load(file); err != nil {
 			return fmt.Errorf("configuration:\n%w", err)
 		}
-		transport, err := trusting(ca)
+		transport, err := trusting("broker_ca", ca)
 		if err != nil {
 			return err
 		}
@@ -48,22 +44,4 @@ func smokeCommand() *cobra.Command {
 		return test.Run(ctx)
 	}
 	return cmd
-}
-
-// trusting returns a transport that trusts the authorities in a PEM file.
-func trusting(ca string) (*http.Transport, error) {
-	transport := &http.Transport{}
-	if ca == "" {
-		return transport, nil
-	}
-	pem, err := os.ReadFile(ca)
-	if err != nil {
-		return nil, fmt.Errorf("broker_ca: %w", err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, errors.New("broker_ca: " + ca + " holds no certificate in PEM")
-	}
-	transport.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
-	return transport, nil
 }

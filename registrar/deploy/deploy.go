@@ -5,7 +5,7 @@
 //	d, err := deploy.New(deploy.Config{Backend: addr, ID: id, Hostname: name, Site: site})
 //	…
 //	r, err := registrar.New(registrar.Config{Parts: []registrar.Part{d}, …}, client)
-//	api := registry.NewAPI(registry.Config{Self: id, Tokens: tokens}, r.Engine(), d.Tables())
+//	api := registry.NewAPI(registry.Config{Self: id, Tokens: file.Tokens}, r.Engine(), d.Tables())
 //
 // As with databases, two pictures meet: the deployments' records say which
 // placements are wanted on a host, Docker says what runs. Each placement has a

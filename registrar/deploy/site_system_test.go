@@ -103,7 +103,7 @@ func (s *site) start(i int) {
 	if err != nil {
 		s.Fatal(err)
 	}
-	server := httptest.NewServer(registry.NewAPI(registry.Config{Self: "b0", Tokens: tokens, Log: fixtures.Log(s)}, r.Engine(), deployer.Tables()).Handler())
+	server := httptest.NewServer(registry.NewAPI(registry.Config{Self: "b0", Tokens: func() registry.Tokens { return tokens }, Log: fixtures.Log(s)}, r.Engine(), deployer.Tables()).Handler())
 	s.Cleanup(server.Close)
 	s.registry = registry.Client{URL: server.URL, Token: state.Secret(adminToken)}
 	if err := r.Ready(s.Context()); err != nil {

@@ -20,8 +20,8 @@ const writeTimeout = 10 * time.Second
 type Config struct {
 	// Self is the id of the node that serves it.
 	Self string
-	// Tokens are who may ask. None: nobody may.
-	Tokens Tokens
+	// Tokens tells, with each request, who may ask. Default: nobody may.
+	Tokens func() Tokens
 	// Log defaults to slog.Default.
 	Log *slog.Logger
 }
@@ -37,6 +37,9 @@ type API struct {
 func NewAPI(cfg Config, engine *state.Engine, tables *Tables) *API {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
+	}
+	if cfg.Tokens == nil {
+		cfg.Tokens = func() Tokens { return nil }
 	}
 	return &API{cfg: cfg, engine: engine, tables: tables}
 }
@@ -110,7 +113,7 @@ func (a *API) Handler() chi.Router {
 // answer.
 func (a *API) guard(role Role, h answer) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		caller, err := a.cfg.Tokens.admit(r, role)
+		caller, err := a.cfg.Tokens().admit(r, role)
 		if err != nil {
 			a.refuse(w, r, err)
 			return

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"time"
@@ -107,27 +108,48 @@ func (a *API) putDefinition(r *http.Request) (int, any, error) {
 	if err := d.Validate(); err != nil {
 		return 0, nil, err
 	}
-	if d.Repository != nil && d.Repository.IsLocal() && callerOf(r.Context()).Role < RoleAdmin {
+	admin := callerOf(r.Context()).Role == RoleAdmin
+	if d.Repository != nil && d.Repository.IsLocal() && !admin {
 		return 0, nil, Problem{
 			Status: http.StatusForbidden, Field: "repository.url",
 			Text: "repository.url: to build from a folder of the backend needs the role admin",
 		}
 	}
-	err := a.change(r.Context(), "put definition "+d.ID, func(tx *state.Tx) error { return a.tables.putDefinition(tx, d) })
+	err := a.change(r.Context(), "put definition "+d.ID, func(tx *state.Tx) error { return a.tables.putDefinition(tx, &d, admin) })
 	return http.StatusOK, map[string]any{"definition": d}, err
 }
 
-func (t *Tables) putDefinition(tx *state.Tx, d Definition) error {
+func (t *Tables) putDefinition(tx *state.Tx, d *Definition, admin bool) error {
 	key := state.DefinitionKey(d.ID)
-	record, there, err := state.Load(tx, key, state.JSON[DefinitionRecord])
+	record, _, err := state.Load(tx, key, state.JSON[DefinitionRecord])
 	if err != nil {
 		return err
 	}
-	if _, plan := t.planDefinition(d.ID); plan && !there {
-		return conflict("definition '%s' is the container of a plan: it is changed only by the broker", d.ID)
+	if plan, known := t.planDefinition(d.ID); known {
+		if err := d.takePlan(plan, admin); err != nil {
+			return err
+		}
 	}
-	record.Definition = d
+	record.Definition, record.ByAdmin = *d, admin
 	tx.PutJSON(key, record)
+	return nil
+}
+
+// takePlan makes the definition one of a plan's container, of which only the
+// image may be another, and only by an admin: databases run in it.
+func (d *Definition) takePlan(plan Definition, admin bool) error {
+	if !admin {
+		return Problem{
+			Status: http.StatusForbidden,
+			Text:   fmt.Sprintf("definition '%s' is the container of a plan: changing it needs the role admin", d.ID),
+		}
+	}
+	if d.Image == nil {
+		return FieldError{"repository", fmt.Sprintf("definition '%s' is the container of a plan: it must have an image", d.ID)}
+	}
+	image := d.Image.Name
+	*d = plan
+	d.Image = &Image{Name: image, InternalPorts: plan.Image.InternalPorts}
 	return nil
 }
 
@@ -143,23 +165,25 @@ func (t *Tables) deleteDefinition(tx *state.Tx, id string) error {
 	if err != nil {
 		return err
 	}
-	if !there {
-		return t.refuseDefinition(id)
+	users := append(record.UsedBy, t.clustersOf(id)...)
+	if len(users) > 0 {
+		return conflict("definition '%s' is used by deployment '%s'", id, users[0])
 	}
-	if len(record.UsedBy) > 0 {
-		return conflict("definition '%s' is used by deployment '%s'", id, record.UsedBy[0])
+	if !there {
+		return notFound("definition", id)
 	}
 	tx.Delete(key)
 	tx.DeletePrefix(state.BuildPrefix(id))
 	return nil
 }
 
-// refuseDefinition says why a definition that has no record is not deleted.
-func (t *Tables) refuseDefinition(id string) error {
+// clustersOf returns the clusters of a plan.
+func (t *Tables) clustersOf(plan string) []string {
+	var ids []string
 	for e := range t.clusters.All() {
-		if c := e.Value.read(); c.PlanID == id {
-			return conflict("definition '%s' is used by deployment '%s'", id, c.InstanceID)
+		if c := e.Value.read(); c.PlanID == plan {
+			ids = append(ids, c.InstanceID)
 		}
 	}
-	return notFound("definition", id)
+	return ids
 }

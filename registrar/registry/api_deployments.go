@@ -91,7 +91,7 @@ func (t *Tables) useDefinition(tx *state.Tx, id, deployment string) error {
 	if err != nil {
 		return err
 	}
-	if _, plan := t.planDefinition(id); plan && !there {
+	if _, plan := t.planDefinition(id); plan {
 		return conflict("definition '%s' is the container of a plan: only the broker deploys it", id)
 	}
 	if !there {

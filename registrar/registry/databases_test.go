@@ -75,7 +75,6 @@ func TestDatabasesAreChangedOnlyByTheBroker(t *testing.T) {
 	for _, tc := range []struct{ method, path, body, text string }{
 		{"PUT", "/registry-svc/deployment", `{"id": "db", "definitionId": "plan", "replicas": 9}`, "deployment 'db' is a cluster: it is changed only by the broker"},
 		{"DELETE", "/deploy-svc/deployment/db", "", "deployment 'db' is a cluster: it is changed only by the broker"},
-		{"PUT", "/registry-svc/definition", `{"id": "plan", "image": {"name": "mine"}}`, "it is changed only by the broker"},
 		{"DELETE", "/registry-svc/definition/plan", "", "definition 'plan' is used by deployment 'db'"},
 		{"PUT", "/registry-svc/deployment", `{"id": "mine", "definitionId": "plan"}`, "only the broker deploys it"},
 		{"DELETE", "/registry-svc/instance/m1", "", "instance 'm1' is the node of a cluster: it is changed only by the broker"},
@@ -89,5 +88,37 @@ func TestDatabasesAreChangedOnlyByTheBroker(t *testing.T) {
 		if got := s.list(prefix); got != map[string]string{"definitions": "plan", "deployments": "db"}[prefix] {
 			t.Errorf("%s are %q", prefix, got)
 		}
+	}
+}
+
+// A plan's container is changed by putting its definition: its image, and by an
+// admin.
+func TestPlansContainerIsPut(t *testing.T) {
+	s := newSite(t)
+	s.database()
+	s.refused(s.call("PUT", "/registry-svc/definition", editor, `{"id": "plan", "image": {"name": "mine:2"}}`), 403,
+		"definition 'plan' is the container of a plan: changing it needs the role admin", "")
+	s.refused(s.call("PUT", "/registry-svc/definition", admin, `{"id": "plan", "repository": {"url": "https://h/x.git"}}`), 400,
+		"definition 'plan' is the container of a plan: it must have an image", "repository")
+	s.put("definition", `{"id": "plan", "image": {"name": "mine:2"}}`)
+	def := s.get("definition", "plan")
+	if image := def["image"].(map[string]any); image["name"] != "mine:2" || len(image["internalPorts"].([]any)) != 2 || def["scheme"] != "postgresql" {
+		t.Errorf("definition = %v, want the plan's with another image", def)
+	}
+	if got := s.list("definitions"); got != "plan" {
+		t.Errorf("definitions are %q", got)
+	}
+	var container state.PlanContainer
+	if s.record(state.DefinitionKey("plan"), &container); container.ImageOr("") != "mine:2" {
+		t.Errorf("brokers read %+v", container)
+	}
+	s.refused(s.call("DELETE", "/registry-svc/definition/plan", admin, ""), 409, "definition 'plan' is used by deployment 'db'", "")
+	s.refused(s.call("PUT", "/registry-svc/deployment", admin, `{"id": "mine", "definitionId": "plan"}`), 409, "only the broker deploys it", "")
+
+	// What a plan may be made from is not decided by who may only edit.
+	s.call("PUT", "/registry-svc/definition", editor, `{"id": "other-plan", "image": {"name": "theirs:1"}}`)
+	var other state.PlanContainer
+	if s.record(state.DefinitionKey("other-plan"), &other); other.ImageOr("ours") != "ours" {
+		t.Errorf("brokers read %+v", other)
 	}
 }

@@ -306,7 +306,7 @@ func TestNothingIsToldBeforeEtcdIsRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	routes := registry.NewAPI(registry.Config{Self: "n1", Tokens: tokens, Log: fixtures.Log(t)}, engine, tables).Handler()
+	routes := registry.NewAPI(registry.Config{Self: "n1", Tokens: func() registry.Tokens { return tokens }, Log: fixtures.Log(t)}, engine, tables).Handler()
 	s := &site{TB: t, server: httptest.NewServer(routes)}
 	t.Cleanup(s.server.Close)
 	d, seen := readDocument(t), map[string]bool{}

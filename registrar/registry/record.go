@@ -14,6 +14,9 @@ type DefinitionRecord struct {
 	// UsedBy are the ids of the deployments that ask for it. It is written with
 	// each of them, so that none can come while the definition is deleted.
 	UsedBy []string `json:"used_by,omitempty"`
+	// ByAdmin says that an admin put it as it is. Brokers make databases' nodes
+	// from no other (state.PlanContainer).
+	ByAdmin bool `json:"by_admin,omitempty"`
 }
 
 // use and release keep UsedBy.

@@ -3,7 +3,7 @@
 // runs, and where it is reached). It holds the records, their rules and the
 // HTTP API; package deploy makes the instances be there.
 //
-//	api, err := registry.NewAPI(registry.Config{Self: backend, Tokens: tokens}, engine, tables)
+//	api, err := registry.NewAPI(registry.Config{Self: backend, Tokens: file.Tokens}, engine, tables)
 //	if err != nil {
 //		return err
 //	}

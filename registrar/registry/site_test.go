@@ -42,6 +42,16 @@ type site struct {
 
 func newSite(t *testing.T) *site {
 	t.Helper()
+	tokens, err := registry.ParseTokens(tokensFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newSiteFor(t, func() registry.Tokens { return tokens })
+}
+
+// newSiteFor returns a registry that lets in the bearers of these tokens.
+func newSiteFor(t *testing.T, tokens func() registry.Tokens) *site {
+	t.Helper()
 	t.Parallel()
 	s := &site{TB: t, etcd: fixtures.Etcd(t)}
 	schema := state.NewSchema()
@@ -49,10 +59,6 @@ func newSite(t *testing.T) *site {
 	engine, err := state.NewEngine(state.EngineConfig{
 		Client: s.etcd, Schema: schema, Name: "registry", SessionTTL: 2 * time.Second, Log: fixtures.Log(t),
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	tokens, err := registry.ParseTokens(tokensFile)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,7 +24,10 @@ func (t *Tables) DeploymentList(now time.Time) []Deployment {
 
 // DefinitionList returns every definition, plans' containers among them, by id.
 func (t *Tables) DefinitionList() []Definition {
-	all := t.planDefinitions()
+	all := slices.DeleteFunc(t.planDefinitions(), func(d Definition) bool {
+		_, put := t.Definitions.Get(d.ID)
+		return put
+	})
 	for e := range t.Definitions.All() {
 		all = append(all, e.Value.Definition)
 	}

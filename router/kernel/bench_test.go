@@ -34,6 +34,34 @@ func BenchmarkLoad10000Ports(b *testing.B) {
 	}
 }
 
+// What a census costs: reading how many connections each of 10 000 ports has had,
+// and counting those of one that are open.
+func BenchmarkCount(b *testing.B) {
+	l := newLab(b)
+	p, _ := l.start(kernel.Config{Log: slog.New(slog.DiscardHandler)})
+	const first, last = 20000, 29999
+	for port := uint16(first); port <= last; port++ {
+		p.Offer(port, l.l1["ipv4"].addr)
+	}
+	p.Offer(l.portNumber(), l.l1["ipv4"].addr)
+	l.reach("direct", "ipv4", l.l1["ipv4"])
+	l.crowd(1000)
+	b.Run("opened", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := p.Opened(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("open", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := p.Open(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
 // resident returns this process's memory in bytes.
 func resident(b *testing.B) int {
 	b.Helper()

@@ -36,6 +36,7 @@ func TestPlane(t *testing.T) {
 		{"OneRouterAtATime", oneRouterAtATime},
 		{"RemoveCutsWhatIsLeft", removeCutsWhatIsLeft},
 		{"BytesArriveAfterAnEarlyEnd", bytesArriveAfterAnEarlyEnd},
+		{"ShortSessions", shortSessions},
 		{"ResetsPass", resetsPass},
 		{"StrayPacketsHarmNobody", strayPacketsHarmNobody},
 		{"DockersFirewall", dockersFirewall},

@@ -37,6 +37,7 @@ func All(image string) []User {
 			Writes: []Range{
 				engines, office("broker"), prefix(state.PlanCountPattern), prefix(state.DrainPattern), prefix("/routing/"),
 				prefix(state.ServicePrefix), prefix(state.InstancePattern), prefix("/state/"), prefix(state.FederationPrefix),
+				prefix(state.EventsPrefix),
 			},
 		},
 		{
@@ -48,7 +49,7 @@ func All(image string) []User {
 		{
 			Name:   "router",
 			Reads:  []Range{span(engines, prefix("/state/"))},
-			Writes: []Range{engines, prefix(state.UnboundPattern), prefix(state.RouterPattern)},
+			Writes: []Range{engines, prefix(state.UnboundPattern), prefix(state.RouterPattern), prefix(state.RouterRecordPattern)},
 		},
 		{
 			// What Patroni and patroni-node log in as, in every container.

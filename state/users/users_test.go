@@ -1,8 +1,10 @@
 package users_test
 
 import (
+	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -57,22 +59,23 @@ func TestEachUserMayDoItsWorkAndNothingElse(t *testing.T) {
 			write: []string{
 				state.ClusterKey("a"), state.InstanceKey("a"), state.BindingKey("a", "b"), state.AllocationKey("a"), state.NextPortKey(),
 				state.PlanCountKey("p"), state.CordonKey("h"), state.DrainKey("h"), state.ElectionKey("broker"),
+				state.RouterKey("10.0.0.1", 7), state.DatasourceKey("a", "n"), state.SwitchedKey(state.Switch{Kind: state.RouterSwitch, Name: "r"}), state.EventKey("e"), state.ToldKey("a"),
 			},
 			noWrite: []string{announcement, state.BackendKey("h"), state.NodeStatusKey("n"), state.SiteKey(), state.ElectionKey("registry")},
 		},
 		"registrar": {
 			write:   []string{state.LeaderKey("a"), state.FenceKey("a"), announcement, state.AnnouncementKey("shop", "host", "web", 80), state.BackendKey("h"), state.NodeStatusKey("n"), state.SiteKey(), state.ElectionKey("registry")},
-			noWrite: []string{"/federation/self", state.AllocationKey("a"), state.NextPortKey(), state.PortKey(30000), state.InstanceKey("a"), state.BindingKey("a", "b"), state.CordonKey("h"), state.ElectionKey("broker"), state.PlanCountKey("p")},
+			noWrite: []string{"/federation/self", state.AllocationKey("a"), state.NextPortKey(), state.PortKey(30000), state.InstanceKey("a"), state.BindingKey("a", "b"), state.CordonKey("h"), state.ElectionKey("broker"), state.PlanCountKey("p"), state.EventKey("e"), state.ToldKey("a")},
 		},
 		"router": {
-			write:   []string{state.RouterKey("10.0.0.1", 7), state.UnboundKey(30000, "r")},
-			noWrite: []string{state.LeaderKey("a"), state.ClusterKey("a"), state.AllocationKey("a"), state.PortKey(30000), state.InstanceKey("a"), state.CordonKey("h"), announcement, state.BackendKey("h"), state.ElectionKey("broker")},
+			write:   []string{state.RouterKey("10.0.0.1", 7), state.RouterRecordKey("r"), state.RouterSessionKey("r"), state.UnboundKey(30000, "r")},
+			noWrite: []string{state.LeaderKey("a"), state.ClusterKey("a"), state.AllocationKey("a"), state.PortKey(30000), state.InstanceKey("a"), state.CordonKey("h"), announcement, state.BackendKey("h"), state.ElectionKey("broker"), state.DatasourceKey("a", "n"), state.SwitchedKey(state.Switch{Kind: state.RouterSwitch, Name: "r"}), state.EventKey("e"), state.ToldKey("a")},
 			read:    []string{state.LeaderKey("a"), state.MemberKey("a", "n"), state.AllocationKey("a")},
 			noRead:  []string{state.ElectionKey("broker")},
 		},
 		"node": {
 			write:   []string{state.LeaderKey("a"), state.MemberKey("a", "n")},
-			noWrite: []string{announcement, state.AllocationKey("a"), state.InstanceKey("a"), state.BackendKey("h"), state.RouterKey("10.0.0.1", 7)},
+			noWrite: []string{announcement, state.AllocationKey("a"), state.InstanceKey("a"), state.BackendKey("h"), state.RouterKey("10.0.0.1", 7), state.EventKey("e"), state.ToldKey("a")},
 			read:    []string{announcement},
 			noRead:  []string{state.InstanceKey("a"), state.BindingKey("a", "b"), state.AllocationKey("a"), state.BackendKey("h")},
 		},
@@ -102,6 +105,46 @@ func TestEachUserMayDoItsWorkAndNothingElse(t *testing.T) {
 			_, err := client.UserChangePassword(t.Context(), users.Root, "mine")
 			wantDenied(t, "changing root's password", err)
 		})
+	}
+}
+
+// A broker throws the switch of a router, whose lease has keys that the broker may
+// not write.
+func TestABrokerThrowsTheSwitchOfARouter(t *testing.T) {
+	s := newSite(t)
+	router, broker := s.as("router"), s.as("broker")
+	lease, err := router.Grant(t.Context(), 60)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := state.RouterKey("10.0.0.1", 7)
+	if _, err := router.Put(t.Context(), key, "", clientv3.WithLease(lease.ID)); err != nil {
+		t.Fatal(err)
+	}
+	foreign := state.BackendKey("h")
+	if _, err := s.as(users.Root).Put(t.Context(), foreign, "", clientv3.WithLease(lease.ID)); err != nil {
+		t.Fatal(err)
+	}
+	schema := state.NewSchema()
+	state.Register(schema, state.RouterPattern, state.Text)
+	engine, err := state.NewEngine(state.EngineConfig{Client: broker, Schema: schema, SessionTTL: time.Minute, Log: fixtures.Log(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- engine.Run(ctx) }()
+	defer func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}()
+	if err := engine.Do(ctx, state.Group{Name: "disable", Apply: func(tx *state.Tx) error {
+		tx.Rewrite(key, []byte(state.Disabled))
+		return nil
+	}}); err != nil {
+		t.Error(err)
 	}
 }
 
