@@ -187,6 +187,9 @@ func (d *driver) forget(tx *state.Tx, in *state.Instance) error {
 		tellGone(tx, in.InstanceID)
 		return countOut(tx, in.PlanID)
 	}
+	if in.Operation.Type == state.Arrival {
+		return vanished(tx, in)
+	}
 	in.Operation.State = state.Failed
 	in.Operation.Description = in.Operation.Failure
 	return nil

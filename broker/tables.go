@@ -39,6 +39,10 @@ type tables struct {
 	fences *state.Table[state.Fence]
 	events *state.Table[state.Event]
 	told   *state.Table[state.Told]
+	// moves are what this site and others say of instances that move, forwards the
+	// ports that do not lead where they usually do.
+	moves    *state.Table[state.MoveNote]
+	forwards *state.Table[state.Forward]
 }
 
 func newTables(s *state.Schema) *tables {
@@ -65,7 +69,16 @@ func newTables(s *state.Schema) *tables {
 		fences:      state.Register(s, state.FencePattern, state.JSON[state.Fence]),
 		events:      state.Register(s, state.EventPattern, state.JSON[state.Event]),
 		told:        state.Register(s, state.ToldPattern, state.JSON[state.Told]),
+		moves:       state.Register(s, state.FederationMovePattern, state.JSON[state.MoveNote]),
+		forwards:    state.Register(s, state.ForwardPattern, state.JSON[state.Forward]),
 	}
+}
+
+// image returns the image of a plan's new nodes: that of its container in the
+// registry, or else the other one.
+func (t *tables) image(plan, otherwise string) string {
+	container, _ := t.containers.Get(plan)
+	return container.Value.ImageOr(otherwise)
 }
 
 // fleet returns the backends as they are now.

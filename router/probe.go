@@ -146,6 +146,12 @@ func (p *prober) choose(ctx context.Context, all []netip.AddrPort) netip.AddrPor
 // takesWrites asks the leader once. Anything but Patroni's yes or no is silence;
 // after enough of it the leader key decides, if PostgreSQL is there at all.
 func (p *prober) takesWrites(ctx context.Context, l leader, s *probing) bool {
+	switch {
+	case l.held:
+		return false
+	case l.away:
+		return p.accepts(ctx, l.addr)
+	}
 	primary, err := p.ask(ctx, l)
 	if err == nil {
 		s.silent = time.Time{}

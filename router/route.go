@@ -136,7 +136,7 @@ func (r *route) steer(l leader) {
 // trusts reports whether a leader that is known to take writes still is after
 // what etcd says now: it has kept the key and did not say that it is in trouble.
 func (l leader) trusts(now leader) bool {
-	return l.term == now.term && l.api == now.api && (now.sound || !l.sound)
+	return l.term == now.term && l.api == now.api && !now.held && (now.sound || !l.sound)
 }
 
 // note tells log and metrics of a change of leader.
