@@ -32,9 +32,9 @@ const (
 	stepRelease = "release"
 )
 
-// Steps returns the names of all steps that an operation can be at that needs no
-// other site, those of
-// plans among them. Place returns which of them it is at.
+// Steps returns the names of all steps that an operation can be at, those of
+// plans among them, if it needs no other site. Place returns which of them it is
+// at.
 func Steps() []string {
 	names := []string{stepNodes, stepWrite, stepRelease, stepEmpty}
 	for _, kind := range state.StepKinds {
