@@ -6,7 +6,7 @@ export PATH := $(PATH):/usr/local/go/bin:/usr/sbin:/sbin
 # A clone that git does not trust (another user's) still builds, only without its revision.
 build := CGO_ENABLED=0 go build -trimpath -buildvcs=$(shell git rev-parse HEAD >/dev/null 2>&1 && echo auto || echo false)
 
-.PHONY: deb release sbom help build bin/pgpatron bin/patroni-node image demo hosts hosts-down test check bench clean
+.PHONY: deb release sbom help build bin/pgpatron bin/patroni-node image demo hosts hosts-down faults test check bench clean
 
 help: ## say what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -30,6 +30,9 @@ demo: ## run the whole story on this machine (KEEP=1 leaves it up, DEMO_RUNS=n r
 hosts: image bin/pgpatron ## play three hosts and an etcd of three members on this machine
 	ci/hosts up
 
+faults: image bin/pgpatron ## rehearse faults on these hosts (SCENARIO=switchover,… SEED=n DURATION=1h)
+	go run ./fixtures/faults/pgpatron-faults $(if $(SCENARIO),-scenario $(SCENARIO)) $(if $(SEED),-seed $(SEED)) $(if $(DURATION),-duration $(DURATION))
+
 hosts-down: ## remove them
 	ci/hosts down
 
@@ -38,7 +41,7 @@ test: image bin/pgpatron ## set up what is missing, then check and run every tes
 	ci/check
 	ci/database go test -race ./...
 	go test -v -run TestModel ./federation -schedules 100000
-	go test -race -tags system -count=1 -timeout 30m -p 1 ./registrar ./registrar/deploy ./fixtures/system ./ci/bosh/test
+	go test -race -tags system -count=1 -timeout 30m -p 1 ./registrar ./registrar/deploy ./fixtures/system ./fixtures/faults ./ci/bosh/test
 
 check: ## format, vet, staticcheck, known vulnerabilities, go.mod
 	ci/check

@@ -73,6 +73,9 @@ func New(cfg Config, client *clientv3.Client) (*Broker, error) {
 	b.engine = engine
 	b.driver.jobs.wake, b.driver.view = engine.Wake, engine.View
 	b.driver.drainer = &drainer{tables: b.tables, election: b.driver.election, understand: b.understand}
+	b.driver.replacer = &replacer{
+		tables: b.tables, election: b.driver.election, understand: b.understand, after: cfg.ReplaceAfter, log: cfg.Log,
+	}
 	return b, nil
 }
 

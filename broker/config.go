@@ -62,6 +62,9 @@ type Config struct {
 	// instance's data or has a container made anew; the others have three
 	// minutes of it. Default 30 minutes.
 	UpdateTimeout time.Duration
+	// ReplaceAfter is how long a backend may be silent before its nodes are rebuilt
+	// elsewhere. 0: for ever.
+	ReplaceAfter time.Duration
 	// BindTimeout is how long a request to bind or unbind waits for the
 	// database. Default 50 s: platforms give up after 60.
 	BindTimeout time.Duration
@@ -157,6 +160,9 @@ func (c Config) Validate() error {
 	}
 	if c.UpdateTimeout <= 0 {
 		errs = append(errs, fmt.Errorf("broker.update_timeout: must be positive, got %v", c.UpdateTimeout))
+	}
+	if c.ReplaceAfter < 0 {
+		errs = append(errs, fmt.Errorf("broker.replace_after: must not be negative, got %v", c.ReplaceAfter))
 	}
 	if c.BindTimeout <= 0 {
 		errs = append(errs, fmt.Errorf("broker.bind_timeout: must be positive, got %v", c.BindTimeout))

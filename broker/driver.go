@@ -34,6 +34,7 @@ type driver struct {
 	// leftovers are clusters with nodes that are being removed.
 	leftovers map[string]struct{}
 	drainer   *drainer
+	replacer  *replacer
 	plans     planCounts
 	expiries  *expiries
 	chronicle *chronicle
@@ -57,7 +58,7 @@ func newDriver(cfg Config, t *tables, election *state.Election) *driver {
 func (d *driver) Tick(ctx context.Context, t state.Tick) ([]state.Group, error) {
 	d.note()
 	groups := d.tables.routers.Sweep("")
-	d.busy.Store(len(d.operations) > 0 || d.tables.draining())
+	defer func() { d.busy.Store(len(d.operations) > 0 || d.tables.draining() || d.replacer.waiting()) }()
 	if !d.election.Holds(t) {
 		if d.elected {
 			d.log.Warn("no longer elected, another broker drives operations")
@@ -69,6 +70,7 @@ func (d *driver) Tick(ctx context.Context, t state.Tick) ([]state.Group, error) 
 	}
 	if !d.elected {
 		d.log.Info("elected to drive operations")
+		d.replacer.forget()
 	}
 	d.elected = true
 	groups = slices.Concat(groups, d.mendCounts(), d.expire(time.Now()), d.chronicle.drive(time.Now()))
@@ -81,6 +83,7 @@ func (d *driver) Tick(ctx context.Context, t state.Tick) ([]state.Group, error) 
 		groups = append(groups, d.visit(id)...)
 	}
 	groups = append(groups, d.drainer.drive()...)
+	groups = append(groups, d.replacer.drive()...)
 	for id := range d.leftovers {
 		groups = append(groups, d.forgetRemoved(id)...)
 	}

@@ -13,6 +13,14 @@ func goneEvent(id string, now time.Time) state.Event {
 	return state.Event{Kind: state.EventOperation, Instance: id, Text: string(state.Deprovision) + " succeeded"}.Stamped(now)
 }
 
+// tellGone tells the event log that an instance is gone, in the transaction in
+// which it goes: nothing that names it is left then but the log.
+func tellGone(tx *state.Tx, id string) {
+	gone := goneEvent(id, time.Now())
+	tx.PutJSON(state.EventKey(gone.ID), gone)
+	tx.Delete(state.ToldKey(id))
+}
+
 func operationEvent(id string, op state.Operation) state.Event {
 	e := state.Event{Kind: state.EventOperation, Instance: id}
 	switch op.State {

@@ -32,6 +32,31 @@ const (
 	stepRelease = "release"
 )
 
+// Steps returns the names of all steps that an operation can be at, those of
+// plans among them, if it needs no other site. Place returns which of them it is
+// at.
+func Steps() []string {
+	names := []string{stepNodes, stepWrite, stepRelease, stepEmpty}
+	for _, kind := range state.StepKinds {
+		names = append(names, string(kind))
+	}
+	return names
+}
+
+// Place returns the name of the step that an operation is at, "" if it is over.
+func Place(op state.Operation) string {
+	step, more := op.Current()
+	switch {
+	case !op.Running():
+		return ""
+	case op.Step == stepPlan && more:
+		return string(step.Kind)
+	case op.Step == stepPlan:
+		return ""
+	}
+	return op.Step
+}
+
 // drive takes an operation one step further, if it can be.
 func (d *driver) drive(ctx context.Context, in state.Instance) []state.Group {
 	switch in.Operation.Step {

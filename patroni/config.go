@@ -212,7 +212,9 @@ func NewDynamicConfig(synchronous bool) DynamicConfig {
 				"password_encryption":  "scram-sha-256",
 				// A replica that finds its leader not ready asks again soon.
 				"wal_retrieve_retry_interval": "500ms",
-				"log_line_prefix":             "%m [%p] %q%u@%d ",
+				// A standby that is cut off is noticed soon: until then commits wait for it.
+				"wal_sender_timeout": "5s",
+				"log_line_prefix":    "%m [%p] %q%u@%d ",
 				// A statement, a value or a context in the log may carry a
 				// password that a user is just setting.
 				"log_statement":                     "none",

@@ -31,6 +31,11 @@ const (
 	ProveWrite StepKind = "prove write"
 )
 
+// StepKinds are all of them: what needs no other site.
+var StepKinds = []StepKind{
+	AddNode, AwaitNode, ReshapeNode, RestartNode, HandOver, RemoveNode, ReleaseNode, Configure, ChangeExtensions, ProveWrite,
+}
+
 // The kinds of steps by which an instance moves to another site, at its home.
 const (
 	// AskSite waits until the other site says that the instance may come.

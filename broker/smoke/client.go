@@ -105,9 +105,12 @@ func (c *Client) Bind(ctx context.Context, id, binding string, p Plan) (string, 
 	return answer.Credentials.URI, err
 }
 
-// Unbind ends a login.
+// Unbind ends a login. One that is not there has ended already.
 func (c *Client) Unbind(ctx context.Context, id, binding string, p Plan) error {
-	_, err := c.ask(ctx, http.MethodDelete, instancePath(id)+"/service_bindings/"+binding, p.query(), nil, nil)
+	status, err := c.ask(ctx, http.MethodDelete, instancePath(id)+"/service_bindings/"+binding, p.query(), nil, nil)
+	if isGone(status) {
+		return nil
+	}
 	return err
 }
 

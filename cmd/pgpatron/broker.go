@@ -69,6 +69,7 @@ func brokerProcess() process {
 		files.add(s)
 		add(s, "router-host", &cfg.RouterHost, "127.0.0.1", "public host of every instance: a name or address of the routers", text)
 		add(s, "share-backends", &cfg.ShareBackends, "false", "allow several nodes of an instance on one backend", boolean)
+		add(s, "replace-after", &cfg.ReplaceAfter, "10m", "how long a backend may be silent before its nodes are rebuilt elsewhere; 0s: for ever", duration)
 		add(s, "bind-timeout", &cfg.BindTimeout, "50s", "how long a request to bind or unbind waits for the database", duration)
 		add(s, "seal-key-file", &keyFile, "seal.key", "file with the key that seals bindings' secrets, the same for all brokers of the site; made if missing", text)
 	}
