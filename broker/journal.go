@@ -20,6 +20,10 @@ import (
 //	recreate:    empty → nodes → write → (plan) → succeeded
 //	             nodes, write, plan → failed
 //	deprovision: release → gone
+//	move:        plan → succeeded, at the other site
+//	             plan → another plan, to take back → failed
+//	arrival:     plan → succeeded
+//	             plan → release → gone
 const (
 	// stepNodes waits until every node runs and one of them leads.
 	stepNodes = "nodes"

@@ -231,3 +231,15 @@ func TestMoveIsTakenBack(t *testing.T) {
 		})
 	}
 }
+
+// TestMoveIsNotDecided: the federation is busy with something else, for too long.
+func TestMoveIsNotDecided(t *testing.T) {
+	a, b := newSisters(t)
+	a.provisionGlobal("i")
+	review := `{"kind":"candidate-review","tx":"t","coordinator":"dc-0","base_epoch":2,"expires":"2100-01-01T00:00:00Z","proposal":{"kind":"add","peers":[{"dc":"dc-3","address":"10.0.0.3:1"}]}}`
+	if _, err := a.client.Put(t.Context(), state.FederationOverlayKey(), review); err != nil {
+		t.Fatal(err)
+	}
+	a.move(t)
+	wantStayed(t, a, b, "dc-0 is in candidate-review for dc-3")
+}

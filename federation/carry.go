@@ -118,7 +118,9 @@ func otherSite(n state.MoveNote) string {
 // decide has the members agree to the new home. Why they do not is written down
 // for the broker, which bounds the wait.
 func (c *carrier) decide(ctx context.Context, n state.MoveNote) {
-	if c.homeOf(n.Instance) != n.From {
+	home := ""
+	c.engine.View(func() { home = c.store.homeOf(n.Instance) })
+	if home != n.From {
 		return
 	}
 	err := c.propose(ctx, Proposal{Kind: Move, Instance: n.Instance, Home: n.To}, "")
@@ -135,18 +137,6 @@ func (c *carrier) decide(ctx context.Context, n state.MoveNote) {
 	case <-time.After(retryPause):
 		c.hurry()
 	}
-}
-
-// homeOf returns the home of an instance's global port, empty if it has none.
-func (c *carrier) homeOf(instance string) (home string) {
-	c.engine.View(func() {
-		for e := range c.store.gips.All() {
-			if e.Value.Instance == instance {
-				home = e.Value.Home
-			}
-		}
-	})
-	return home
 }
 
 // closeWithdrawn ends a move of which the other site has said that nothing is

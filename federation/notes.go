@@ -58,6 +58,8 @@ func (f *Federation) takeNote(tx *state.Tx, n state.MoveNote) error {
 		return refuse(Busy, "%s is not yet done with another move of instance %s", f.cfg.DC, n.Instance)
 	case !speaks && n.Author == n.To:
 		return nil // nobody asked
+	case !speaks && f.store.homeOf(n.Instance) != n.From:
+		return refuse(Unable, "%s is not the home of a global port of instance %s", n.From, n.Instance)
 	}
 	tx.PutJSON(state.FederationMoveKey(n.Instance, state.MovePeer), n)
 	return nil

@@ -113,6 +113,17 @@ func (st *store) do(ctx context.Context, name string, step func(*Site) error) er
 	}
 }
 
+// homeOf returns the home of an instance's global port, empty if it has none, by
+// the picture as it is.
+func (st *store) homeOf(instance string) string {
+	for e := range st.gips.All() {
+		if e.Value.Instance == instance {
+			return e.Value.Home
+		}
+	}
+	return ""
+}
+
 func (st *store) grant(ctx context.Context, ttl time.Duration) (clientv3.LeaseID, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()

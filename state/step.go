@@ -31,7 +31,7 @@ const (
 	ProveWrite StepKind = "prove write"
 )
 
-// StepKinds are all of them: what needs no other site.
+// StepKinds are all of them: those of operations that need no other site.
 var StepKinds = []StepKind{
 	AddNode, AwaitNode, ReshapeNode, RestartNode, HandOver, RemoveNode, ReleaseNode, Configure, ChangeExtensions, ProveWrite,
 }

@@ -54,18 +54,22 @@ func (Server) Unfence(ctx context.Context, c state.Cluster, addr string) error {
 // endAllSessions ends every session but this one, once CONNECT was revoked. One
 // that is just beginning holds a lock on its database from before PostgreSQL asks
 // whether it may connect until it is listed among the others. So whoever holds it
-// now may have got in; when they do not any more, all who got in are listed.
+// now may have got in; when they do not any more, all who got in are listed. The
+// admin's own that begin after this only read: the registrar looks in again and
+// again.
 func endAllSessions(ctx context.Context, conn *pgx.Conn) error {
 	const beginning = `
-		SELECT coalesce(array_agg(virtualtransaction), '{}') FROM pg_locks
+		SELECT coalesce(array_agg(virtualtransaction), '{}'), clock_timestamp() FROM pg_locks
 		WHERE locktype = 'object' AND classid = 'pg_database'::regclass AND pid <> pg_backend_pid()
 			AND objid = (SELECT oid FROM pg_database WHERE datname = current_database())`
 	const still = "SELECT count(*) FROM pg_locks WHERE locktype = 'object' AND virtualtransaction = ANY ($1)"
 	const end = `
 		SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-		WHERE datname = current_database() AND usename IS NOT NULL AND pid <> pg_backend_pid()`
+		WHERE datname = current_database() AND usename IS NOT NULL AND pid <> pg_backend_pid()
+			AND (usename <> current_user OR backend_start < $1)`
 	var early []string
-	if err := conn.QueryRow(ctx, beginning).Scan(&early); err != nil {
+	var now time.Time
+	if err := conn.QueryRow(ctx, beginning).Scan(&early, &now); err != nil {
 		return err
 	}
 	for {
@@ -73,7 +77,7 @@ func endAllSessions(ctx context.Context, conn *pgx.Conn) error {
 		if err := conn.QueryRow(ctx, still, early).Scan(&begin); err != nil {
 			return err
 		}
-		if err := conn.QueryRow(ctx, end).Scan(&others); err != nil {
+		if err := conn.QueryRow(ctx, end, now).Scan(&others); err != nil {
 			return err
 		}
 		if begin+others == 0 {

@@ -20,6 +20,8 @@ func TestFenceEndsAllWriting(t *testing.T) {
 	i := newInstance(t)
 	i.must(i.bind(postgres.Login{Credentials: state.Credentials{Username: "writer"}}), "CREATE TABLE rows (n int)")
 	addr := net.JoinHostPort(i.database.Host, strconv.Itoa(i.cluster.AllocatedPort))
+	stopLooking := lookIn(i)
+	defer stopLooking()
 	var acked ledger
 	stop := acked.fill(i, 4)
 	acked.await(t, 100)
@@ -54,6 +56,41 @@ func TestFenceEndsAllWriting(t *testing.T) {
 		acked.await(t, told+100)
 	}
 	stop()
+}
+
+// lookIn reads as the admin until it is stopped, and comes again at once when its
+// session is ended, as registrars do.
+func lookIn(i *instance) (stop func()) {
+	cfg, err := pgx.ParseConfig(i.url)
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	cfg.User, cfg.Password, cfg.Database = "broker_admin", "secret", "broker_app"
+	ctx, cancel := context.WithCancel(i.t.Context())
+	var all sync.WaitGroup
+	for range 2 {
+		all.Go(func() {
+			for ctx.Err() == nil {
+				read(ctx, cfg)
+			}
+		})
+	}
+	return func() {
+		cancel()
+		all.Wait()
+	}
+}
+
+// read reads on one session until that is ended.
+func read(ctx context.Context, cfg *pgx.ConnConfig) {
+	conn, err := pgx.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	for err == nil {
+		_, err = conn.Exec(ctx, "SELECT pg_is_in_recovery()")
+	}
 }
 
 // ledger counts rows that were acknowledged.
