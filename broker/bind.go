@@ -117,7 +117,7 @@ func bindable(tx *state.Tx, wanted state.Binding) (state.Instance, error) {
 	case in.Operation.Running() && in.Operation.Type == state.Deprovision:
 		return in, osb.ErrConcurrency
 	}
-	return in, nil
+	return in, here(in)
 }
 
 // usable reports why no new binding can be made for an instance, if so.

@@ -100,8 +100,7 @@ func (b *Broker) CatalogVersion() string {
 // imageOf returns the image of a plan's new nodes: that of the plan's container
 // in the registry, or else the configured one.
 func (b *Broker) imageOf(plan string) string {
-	container, _ := b.tables.containers.Get(plan)
-	return container.Value.ImageOr(b.cfg.Image)
+	return b.tables.image(plan, b.cfg.Image)
 }
 
 // maintenanceInfoOf is the version of an image, nil if it has none.

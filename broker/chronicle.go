@@ -2,7 +2,6 @@ package broker
 
 import (
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/pgpatron/pgpatron/broker/admin"
@@ -52,7 +51,7 @@ func (c *chronicle) note() {
 		c.instances[params[0]] = struct{}{}
 	}
 	for kind, table := range map[state.SwitchKind]*state.Table[string]{
-		state.RouterSwitch: t.routers, state.ReplicaSwitch: t.datasources, state.BackendSwitch: t.cordons,
+		state.RouterSwitch: t.routers.Switches, state.ReplicaSwitch: t.datasources, state.BackendSwitch: t.cordons,
 	} {
 		for params := range table.Changed() {
 			c.switches[state.Switch{Kind: kind, Name: params[0]}] = struct{}{}
@@ -124,46 +123,6 @@ func (c *chronicle) compare(id string, now time.Time) (events []state.Event, aft
 		}
 	}
 	return events, after
-}
-
-func goneEvent(id string, now time.Time) state.Event {
-	return state.Event{Kind: state.EventOperation, Instance: id, Text: string(state.Deprovision) + " succeeded"}.Stamped(now)
-}
-
-func operationEvent(id string, op state.Operation) state.Event {
-	e := state.Event{Kind: state.EventOperation, Instance: id}
-	switch op.State {
-	case state.InProgress:
-		e.Text = string(op.Type) + " begins"
-		return e.Stamped(op.Started)
-	case state.Failed:
-		e.Text = fmt.Sprintf("%s failed: %s", op.Type, op.Description)
-	default:
-		e.Text = fmt.Sprintf("%s %s", op.Type, op.State)
-	}
-	return e.Stamped(op.Updated)
-}
-
-func (c *chronicle) failoverEvent(id, before, now string) state.Event {
-	cluster, _ := c.tables.clusters.Get(id)
-	where := func(node string) string {
-		if n, there := cluster.Value.Node(node); there {
-			return node + " on " + n.BackendID
-		}
-		return node
-	}
-	n, _ := cluster.Value.Node(now)
-	return state.Event{
-		Kind: state.EventFailover, Instance: id, Node: now, Backend: n.BackendID,
-		Text: fmt.Sprintf("%s leads, after %s", where(now), where(before)),
-	}
-}
-
-func fenceEvent(id string, f state.Fence) state.Event {
-	return state.Event{
-		Kind: state.EventFence, Instance: id, Node: f.Node, Backend: f.Backend,
-		Text: fmt.Sprintf("%s on %s was killed: %s: %s", f.Node, f.Backend, f.Cause, f.Evidence),
-	}.Stamped(f.At)
 }
 
 // tell commits events of an instance, unless the log was told meanwhile.

@@ -297,12 +297,12 @@ func TestSwitchesOfRouters(t *testing.T) {
 		if _, err := client.Delete(t.Context(), sw.Key()); err != nil {
 			t.Fatal(err)
 		}
-		s.await("the router is gone", func() bool { return s.tables.routers.Len() == 0 })
+		s.await("the router is gone", func() bool { return s.tables.routers.Switches.Len() == 0 })
 	}
 	remove()
 	s.sweep()
 	s.put(sw.Key(), "DISABLED", lease())
-	s.await("the router is back", func() bool { return s.tables.routers.Len() == 1 })
+	s.await("the router is back", func() bool { return s.tables.routers.Switches.Len() == 1 })
 	s.sweep()
 	s.wantLog("switch : router 10.0.0.5@-@1 disabled")
 	if !noted() {

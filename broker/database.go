@@ -20,6 +20,10 @@ type Database interface {
 	DropLogin(ctx context.Context, c state.Cluster, role string) error
 	// ChangeExtensions creates the wanted extensions and drops the superfluous.
 	ChangeExtensions(ctx context.Context, c state.Cluster, wanted, superfluous []string) error
+	// Fence ends all writing on the leader at addr and returns a position in the WAL
+	// behind every commit that anybody was told of. Unfence lets everybody in again.
+	Fence(ctx context.Context, c state.Cluster, addr string) (lsn int64, err error)
+	Unfence(ctx context.Context, c state.Cluster, addr string) error
 	// Settings returns what these settings are on the node at host:port.
 	Settings(ctx context.Context, c state.Cluster, addr string, names []string) (map[string]string, error)
 }

@@ -29,6 +29,8 @@ type driver struct {
 	elected    bool
 	operations map[string]struct{}
 	bindings   map[bindingID]struct{}
+	// visits are instances that other sites speak of.
+	visits map[string]struct{}
 	// leftovers are clusters with nodes that are being removed.
 	leftovers map[string]struct{}
 	drainer   *drainer
@@ -36,6 +38,7 @@ type driver struct {
 	plans     planCounts
 	expiries  *expiries
 	chronicle *chronicle
+	positions *positions
 	// busy says that operations are under way: time matters to them.
 	busy atomic.Bool
 }
@@ -47,12 +50,14 @@ func newDriver(cfg Config, t *tables, election *state.Election) *driver {
 		cfg: cfg, log: cfg.Log, tables: t, election: election, jobs: newJobs(cfg.Log),
 		operations: map[string]struct{}{}, bindings: map[bindingID]struct{}{}, leftovers: map[string]struct{}{},
 		plans: newPlanCounts(cfg.Plans), expiries: newExpiries(), chronicle: newChronicle(cfg, t, election),
+		visits: map[string]struct{}{}, positions: &positions{at: map[string]int64{}},
 	}
 }
 
 // Tick drives what is unfinished.
 func (d *driver) Tick(ctx context.Context, t state.Tick) ([]state.Group, error) {
 	d.note()
+	groups := d.tables.routers.Sweep("")
 	defer func() { d.busy.Store(len(d.operations) > 0 || d.tables.draining() || d.replacer.waiting()) }()
 	if !d.election.Holds(t) {
 		if d.elected {
@@ -61,18 +66,21 @@ func (d *driver) Tick(ctx context.Context, t state.Tick) ([]state.Group, error) 
 		}
 		d.elected = false
 		d.chronicle.sweeper.rest(time.Now())
-		return d.election.Campaign(t, d.cfg.Hostname), nil
+		return append(groups, d.election.Campaign(t, d.cfg.Hostname)...), nil
 	}
 	if !d.elected {
 		d.log.Info("elected to drive operations")
 		d.replacer.forget()
 	}
 	d.elected = true
-	groups := slices.Concat(d.mendCounts(), d.expire(time.Now()), d.chronicle.drive(time.Now()))
+	groups = slices.Concat(groups, d.mendCounts(), d.expire(time.Now()), d.chronicle.drive(time.Now()))
 	for id := range d.operations {
 		if in, ok := d.tables.instances.Get(id); ok {
 			groups = append(groups, d.drive(ctx, in.Value)...)
 		}
+	}
+	for id := range d.visits {
+		groups = append(groups, d.visit(id)...)
 	}
 	groups = append(groups, d.drainer.drive()...)
 	groups = append(groups, d.replacer.drive()...)
@@ -107,6 +115,12 @@ func (d *driver) note() {
 		delete(d.leftovers, params[0])
 		if slices.ContainsFunc(c.Value.Nodes, func(n state.Node) bool { return n.Removed }) {
 			d.leftovers[params[0]] = struct{}{}
+		}
+	}
+	for params := range d.tables.moves.Changed() {
+		delete(d.visits, params[0])
+		if _, heard := d.tables.moves.Get(params[0], state.MovePeer); heard {
+			d.visits[params[0]] = struct{}{}
 		}
 	}
 	for params := range d.tables.bindings.Changed() {

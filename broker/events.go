@@ -57,12 +57,18 @@ func (t *tables) eventList(f admin.EventFilter) []admin.Event {
 
 // following yields what look finds in the picture, now and, at most once in a
 // pause, whenever the picture has changed; with the revision at which it was so.
-// It ends with ctx or the engine.
+// Looks that take long are rare, so that they do not hold up the picture for
+// everybody else. It ends with ctx or the engine.
 func following[T any](ctx context.Context, engine *state.Engine, pause time.Duration, look func() T) iter.Seq2[int64, T] {
 	return func(yield func(int64, T) bool) {
 		for seen := int64(-1); ; {
 			var found T
-			revision, err := engine.ViewNews(ctx, seen, func() { found = look() })
+			var took time.Duration
+			revision, err := engine.ViewNews(ctx, seen, func() {
+				began := time.Now()
+				found = look()
+				took = time.Since(began)
+			})
 			if err != nil || !yield(revision, found) {
 				return
 			}
@@ -70,7 +76,7 @@ func following[T any](ctx context.Context, engine *state.Engine, pause time.Dura
 			select {
 			case <-ctx.Done():
 				return
-			case <-time.After(pause):
+			case <-time.After(max(pause, 20*took)):
 			}
 		}
 	}

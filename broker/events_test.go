@@ -79,6 +79,9 @@ func TestEvents(t *testing.T) {
 		t.Errorf("got %+v", e)
 	}
 	s.deprovision("a", haPlan)
+	if n := s.keysUnder("/events/told/"); n != 0 {
+		t.Errorf("the log remembers %d instances that are gone", n)
+	}
 	stream.until(t, "the instance is gone", func(e admin.Event) bool { return e.Text == "deprovision succeeded" })
 	stop()
 	if err := <-stream.ended; err != nil {

@@ -22,6 +22,13 @@ type GlobalPorts interface {
 	// Reserve returns the port that all sites have agreed on for an instance. It is
 	// the instance's allocation from then on.
 	Reserve(ctx context.Context, e *state.Engine, id string) (int, error)
+	// CanMove returns the name of this site, or why an instance of it can not move
+	// to another.
+	CanMove(tx *state.Tx, id, site string) (string, error)
+	// Home returns the site that is the home of an instance's global port. What the
+	// caller's transaction does by HomeNow holds only as long as that is so.
+	Home(id string) string
+	HomeNow(tx *state.Tx, id string) (string, error)
 }
 
 // portPatience is how long a request waits for a review of the federation's to

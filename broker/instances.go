@@ -40,6 +40,8 @@ func (b *Broker) getInstance(ctx context.Context, segment string) (domain.GetIns
 		return spec, osb.Answer(http.StatusNotFound, "", "instance does not exist, or is not ready")
 	case in.Operation.Running():
 		return spec, osb.ErrConcurrency
+	case in.MovedTo != "":
+		return spec, here(in)
 	}
 	if info := maintenanceInfoOf(cluster.Image); info != nil {
 		osb.SetField(ctx, "maintenance_info", info)

@@ -33,7 +33,8 @@ const (
 )
 
 // Steps returns the names of all steps that an operation can be at, those of
-// plans among them. Place returns which of them it is at.
+// plans among them, if it needs no other site. Place returns which of them it is
+// at.
 func Steps() []string {
 	names := []string{stepNodes, stepWrite, stepRelease, stepEmpty}
 	for _, kind := range state.StepKinds {

@@ -80,7 +80,7 @@ func (o operator) instanceView(in state.Instance) admin.Instance {
 	shown := admin.Instance{
 		ID: in.InstanceID, PlanID: in.PlanID, Plan: o.planName(in.PlanID),
 		Organization: in.OrganizationGUID, Space: in.SpaceGUID,
-		Nodes: []admin.Node{}, Operation: operationView(in),
+		Nodes: []admin.Node{}, Operation: operationView(in), MovedTo: in.MovedTo,
 	}
 	for range o.tables.bindings.Under(in.InstanceID) {
 		shown.Bindings++

@@ -121,6 +121,8 @@ func (o operator) Resume(ctx context.Context, id string) (admin.Operation, error
 		return admin.Operation{}, admin.Errorf(http.StatusConflict, "the last operation has succeeded")
 	case op.Type == state.Recreate:
 		return o.Recreate(ctx, id)
+	case op.Type == state.Move:
+		return o.Move(ctx, id, op.Site)
 	case op.Change == nil:
 		return admin.Operation{}, admin.Errorf(http.StatusConflict, "%s can not be resumed: delete the instance and order it again", op.Type)
 	}
@@ -146,6 +148,15 @@ func (o operator) Abandon(ctx context.Context, id string) (admin.Operation, erro
 			return o.forgetUnreachable(tx, in)
 		case op.Type == state.Provision:
 			return discard(tx, in, why)
+		case op.Type == state.Arrival:
+			return admin.Errorf(http.StatusConflict, "the instance comes from %s: abandon its move there", op.Site)
+		case op.Type == state.Move && op.Failure != "":
+			return admin.Errorf(http.StatusConflict, "the move is being taken back: %s", op.Description)
+		case op.Type == state.Move:
+			if err := o.driver.withdraw(tx, in, why); err != nil {
+				return admin.Errorf(http.StatusConflict, "%s", err.Error())
+			}
+			return nil
 		case op.Failure != "" || op.Type == state.Recreate:
 			op.Failure = why + ", at: " + op.Description
 			failed(op, op.Type == state.Update)

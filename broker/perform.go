@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -23,10 +24,12 @@ func (d *driver) advance(ctx context.Context, in state.Instance) []state.Group {
 	}
 	out := turn{driver: d, ctx: ctx, in: in, cluster: cluster.Value, step: step}.take()
 	switch {
-	case out.failure != nil:
+	case out.failure != nil && !onlyForward(in.Operation):
 		return d.giveUp(in, fmt.Sprintf("%s: %v", step.Text, out.failure))
 	case out.passed || out.apply != nil:
 		return d.pass(in, step, out)
+	case onlyForward(in.Operation):
+		return d.tell(in, stepText(in.Operation, cmp.Or(out.doing, text(out.failure))))
 	}
 	if time.Since(in.Operation.Started) > d.cfg.longestUpdate() && in.Operation.Failure == "" {
 		return d.giveUp(in, fmt.Sprintf("%s: not done when %v were over: %s", step.Text, d.cfg.longestUpdate(), out.doing))
@@ -61,7 +64,55 @@ func (t turn) take() outcome {
 	case state.ProveWrite:
 		return t.prove()
 	}
+	return t.travel()
+}
+
+// travel does what a step asks for by which an instance moves to another site.
+func (t turn) travel() outcome {
+	switch t.step.Kind {
+	case state.AskSite:
+		return t.askSite()
+	case state.OfferCopy:
+		return t.offerCopy()
+	case state.FreezeHome:
+		return t.freezeHome()
+	case state.DecideMove:
+		return t.decideMove()
+	case state.AwaitArrival:
+		return t.awaitArrival()
+	case state.ClearHome:
+		return t.clearHome()
+	case state.ThawHome:
+		return t.thawHome()
+	case state.AwaitCopy:
+		return t.awaitCopy()
+	case state.CatchUp:
+		return t.catchUp()
+	case state.PromoteCopy:
+		return t.promoteCopy()
+	case state.OpenCopy:
+		return t.openCopy()
+	}
 	return outcome{failure: fmt.Errorf("this version knows no step %q", t.step.Kind)}
+}
+
+// onlyForward reports whether an operation is at a step that is tried until it
+// works: there is no way back, or the step is the way back. Where an instance
+// comes to, it is the home that gives up.
+func onlyForward(op state.Operation) bool {
+	step, _ := op.Current()
+	switch step.Kind {
+	case state.AwaitArrival, state.ClearHome, state.ThawHome:
+		return true
+	}
+	return op.Type == state.Arrival && step.Kind != state.AwaitCopy
+}
+
+func text(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
 }
 
 // shortLimit bounds the steps that copy no data, and those of which nothing is
@@ -73,8 +124,15 @@ func (c Config) longestUpdate() time.Duration { return catalog.MostNodes * c.Upd
 
 // limit is how long a step may take.
 func (d *driver) limit(kind state.StepKind, stuck bool) time.Duration {
-	if !stuck && (kind == state.AwaitNode || kind == state.ReshapeNode) {
+	switch kind {
+	case state.AwaitNode, state.ReshapeNode:
+		if !stuck {
+			return d.cfg.UpdateTimeout
+		}
+	case state.OfferCopy, state.AwaitCopy:
 		return d.cfg.UpdateTimeout
+	case state.FreezeHome, state.DecideMove:
+		return freezeLimit
 	}
 	return min(shortLimit, d.cfg.UpdateTimeout)
 }
@@ -145,6 +203,12 @@ func (d *driver) conclude(in state.Instance) []state.Group {
 		if op.Failure != "" {
 			failed(op, true)
 			return nil
+		}
+		switch op.Type {
+		case state.Move:
+			return d.departed(tx, now)
+		case state.Arrival:
+			return arrived(tx, now)
 		}
 		op.State = state.Succeeded
 		if op.Change == nil {

@@ -237,6 +237,9 @@ func (b *Broker) deprovision(ctx context.Context, segment string, details domain
 		if !asyncAllowed {
 			return apiresponses.ErrAsyncRequired
 		}
+		if err := here(in); err != nil {
+			return err
+		}
 		if in.Operation.Type == state.Deprovision && in.Operation.Running() {
 			spec.OperationData = in.Operation.ID
 			return nil

@@ -40,6 +40,9 @@ type database struct {
 	// inUse is an extension that can not be dropped.
 	inUse string
 	nodes *fixtures.Nodes
+	// fenced are instances into which nobody is let, lsn is where a fence is.
+	fenced map[string]bool
+	lsn    int64
 }
 
 func (d *database) ProveWrite(context.Context, state.Cluster) error {
@@ -76,10 +79,12 @@ func (d *database) with(do func()) error {
 	return nil
 }
 
-func (d *database) setDown(down bool) {
+func (d *database) setDown(down bool) { d.set(func() { d.down = down }) }
+
+func (d *database) set(change func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.down = down
+	change()
 }
 
 func (d *database) login(instance, role string) (postgres.Login, bool) {
@@ -106,6 +111,8 @@ type site struct {
 	broker   *broker.Broker
 	url      string
 	stop     func()
+	// federation is where the site's federation process listens, if it has one.
+	federation string
 	// through, if set, is how brokers reach etcd.
 	through *clientv3.Client
 	// contentType and headers are sent with every request.
@@ -119,6 +126,17 @@ func newSite(t testing.TB, backends ...string) *site {
 	if t, ok := t.(*testing.T); ok {
 		t.Parallel()
 	}
+	s := prepareSite(t, backends...)
+	s.start()
+	if len(backends) > 0 {
+		s.awaitBackend()
+	}
+	return s
+}
+
+// prepareSite is a site whose broker is still to be started.
+func prepareSite(t testing.TB, backends ...string) *site {
+	t.Helper()
 	s := &site{t: t, client: fixtures.Etcd(t), database: &database{logins: map[string]map[string]postgres.Login{}}}
 	s.nodes = fixtures.RunNodes(t, s.client, backends...)
 	s.database.nodes = s.nodes
@@ -127,10 +145,6 @@ func newSite(t testing.TB, backends ...string) *site {
 		AdminUsername: "ops", AdminPassword: "of the operators", RouterHost: "db.example",
 		Ports: state.Ports{First: 30000, Last: 30004}, Image: "image:1", Database: s.database,
 		BindTimeout: 10 * time.Second, SealKey: broker.SealKey{1}, Log: fixtures.Log(t),
-	}
-	s.start()
-	if len(backends) > 0 {
-		s.awaitBackend()
 	}
 	return s
 }

@@ -184,7 +184,11 @@ func (d *driver) forget(tx *state.Tx, in *state.Instance) error {
 	tx.DeletePrefix(state.InstanceKey(in.InstanceID) + "/")
 	if in.Operation.Type == state.Deprovision {
 		tx.Delete(state.InstanceKey(in.InstanceID))
+		tellGone(tx, in.InstanceID)
 		return countOut(tx, in.PlanID)
+	}
+	if in.Operation.Type == state.Arrival {
+		return vanished(tx, in)
 	}
 	in.Operation.State = state.Failed
 	in.Operation.Description = in.Operation.Failure

@@ -75,7 +75,7 @@ func (c *chronicle) sweepRouters() []state.Group {
 	gone := map[string]int64{}
 	for s := range c.tables.switched.All() {
 		kind, name := state.SwitchKind(s.Params[0]), s.Params[1]
-		if _, there := c.tables.routers.Get(name); kind != state.RouterSwitch || there {
+		if _, there := c.tables.routers.Switches.Get(name); kind != state.RouterSwitch || there {
 			continue
 		}
 		gone[name] = s.ModRevision

@@ -3,9 +3,9 @@ package broker
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
-	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/pgpatron/pgpatron/broker/admin"
 	"github.com/pgpatron/pgpatron/patroni"
@@ -40,7 +40,7 @@ func (o operator) SwitchRouter(ctx context.Context, id string, off bool, act adm
 // at once, one finds that the other was quicker.
 func (o operator) otherRouterServes(tx *state.Tx, id string) bool {
 	var off []state.Switch
-	for r := range o.tables.routers.All() {
+	for r := range o.tables.routers.Switches.All() {
 		other := state.Switch{Kind: state.RouterSwitch, Name: r.Params[0]}
 		switch {
 		case other.Name == id:
@@ -60,10 +60,11 @@ func (o operator) otherRouterServes(tx *state.Tx, id string) bool {
 	return false
 }
 
-// isOn reports whether what has a switch is there and enabled.
+// isOn reports whether a router runs and is enabled. A key without a lease is not
+// a router's, or will be in a moment.
 func isOn(tx *state.Tx, sw state.Switch) bool {
-	kv, there := tx.Get(sw.Key())
-	return there && !state.IsDisabled(string(kv.Value))
+	kv, _ := tx.Get(sw.Key())
+	return kv.Lease != clientv3.NoLease && !state.IsDisabled(string(kv.Value))
 }
 
 // SwitchReplica takes a replica out of read routing, or back. Who leads is never
@@ -142,47 +143,6 @@ func servesReaders(tx *state.Tx, instance string, n state.Node) (bool, error) {
 		}
 	}
 	return true, nil
-}
-
-// throw commits what apply does to a switch, with who did it and why, or returns
-// apply's refusal, which etcd has confirmed.
-func (o operator) throw(ctx context.Context, sw state.Switch, off bool, act admin.Act, apply func(tx *state.Tx) error) error {
-	noted := notice(sw, off, act, time.Now())
-	return o.confirm(ctx, "throw switch", isConflict, func(tx *state.Tx) error {
-		if err := apply(tx); err != nil {
-			return err
-		}
-		noted(tx)
-		return nil
-	})
-}
-
-// notice returns what notes, in the transaction that throws a switch or finds it
-// thrown, who did it, when and why, and tells the event log.
-func notice(sw state.Switch, off bool, act admin.Act, at time.Time) func(tx *state.Tx) {
-	verb := "enabled"
-	if off {
-		verb = "disabled"
-	}
-	event := state.Event{Kind: state.EventSwitch, By: act.By, Reason: act.Reason, Text: fmt.Sprintf("%s %s %s", sw.Kind, sw.Name, verb)}
-	switch sw.Kind {
-	case state.RouterSwitch:
-		event.Router = sw.Name
-	case state.ReplicaSwitch:
-		event.Instance, event.Node = sw.Replica()
-		event.Text = fmt.Sprintf("replica %s %s", event.Node, verb)
-	case state.BackendSwitch:
-		event.Backend = sw.Name
-	}
-	event = event.Stamped(at)
-	return func(tx *state.Tx) {
-		if off {
-			tx.PutJSON(state.SwitchedKey(sw), state.Switched{At: event.At, By: act.By, Reason: act.Reason})
-		} else {
-			tx.Delete(state.SwitchedKey(sw))
-		}
-		tx.PutJSON(state.EventKey(event.ID), event)
-	}
 }
 
 // mustDiffer refuses to throw a switch to where it is.

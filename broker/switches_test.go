@@ -1,6 +1,7 @@
 package broker_test
 
 import (
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync"
@@ -101,6 +102,58 @@ func TestRouterSwitch(t *testing.T) {
 	}
 	if _, _, there := s.value(state.SwitchedKey(state.Switch{Kind: state.RouterSwitch, Name: routerA})); there {
 		t.Error("what was known of the switch is still there")
+	}
+}
+
+// TestKeysWithoutARouter: a switch that was written for a router that does not run
+// is shown as that, and is nobody who serves.
+func TestKeysWithoutARouter(t *testing.T) {
+	s := newSite(t)
+	ops := operatorOf(t, s)
+	s.register(routerA)
+	s.put(state.Switch{Kind: state.RouterSwitch, Name: routerB}.Key(), "")
+	s.awaitRouters(ops, 2)
+	_, err := ops.SwitchRouter(t.Context(), routerA, true, admin.Act{})
+	refused(t, err, http.StatusConflict, "is the last enabled router")
+	r, err := ops.SwitchRouter(t.Context(), routerB, true, admin.Act{})
+	if err != nil || r.Status() != "disabled (not running)" {
+		t.Errorf("got %s, %v", r.Status(), err)
+	}
+}
+
+// TestDeadRoutersAreSwept also where no router is left to do it.
+func TestDeadRoutersAreSwept(t *testing.T) {
+	s := newSite(t)
+	key := state.Switch{Kind: state.RouterSwitch, Name: routerA}.Key()
+	s.put(key, "DISABLED") // which took it from its lease, before its router died
+	s.put(state.RouterRecordKey(routerA), "")
+	s.poll("what the router has left is gone", func() bool {
+		_, _, there := s.value(key)
+		return !there
+	})
+}
+
+// TestActsAreAudited: the log tells who did what and why.
+func TestActsAreAudited(t *testing.T) {
+	s := newSite(t)
+	s.stop()
+	var log locked
+	s.config.Log = slog.New(slog.NewTextHandler(&log, nil))
+	s.start()
+	ops := operatorOf(t, s)
+	s.register(routerA)
+	s.awaitRouters(ops, 1)
+	if _, err := ops.SwitchRouter(t.Context(), routerA, true, admin.Act{By: "alice", Reason: "drops packets", Force: true}); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		`who="operator ops"`, "/admin/routers/" + routerA + "/disable", "by=alice", `reason="drops packets"`, "force=true", "status=200",
+	}
+	_, audit, _ := strings.Cut(log.String(), "msg=audit")
+	for _, w := range want {
+		if line, _, _ := strings.Cut(audit, "\n"); !strings.Contains(line, w) {
+			t.Errorf("the audit does not say %s: %s", w, line)
+		}
 	}
 }
 

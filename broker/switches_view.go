@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"github.com/pgpatron/pgpatron/broker/admin"
 	"github.com/pgpatron/pgpatron/state"
 )
@@ -18,7 +20,7 @@ func (o operator) Routers(context.Context) ([]admin.Router, error) {
 
 func (t *tables) routerViews() []admin.Router {
 	list := []admin.Router{}
-	for r := range t.routers.All() {
+	for r := range t.routers.Switches.All() {
 		list = append(list, t.routerView(r.Params[0]))
 	}
 	slices.SortFunc(list, func(a, b admin.Router) int { return strings.Compare(a.ID, b.ID) })
@@ -32,7 +34,8 @@ func (o operator) router(id string) (shown admin.Router) {
 }
 
 func (t *tables) routerView(id string) admin.Router {
-	return admin.Router{ID: id, Switch: t.switchView(state.Switch{Kind: state.RouterSwitch, Name: id})}
+	key, _ := t.routers.Switches.Get(id)
+	return admin.Router{ID: id, Running: key.Lease != clientv3.NoLease, Switch: t.switchView(state.Switch{Kind: state.RouterSwitch, Name: id})}
 }
 
 // switchView shows where a switch is and what is known of it.
@@ -50,7 +53,7 @@ func (t *tables) switchValue(sw state.Switch) (string, bool) {
 	table := t.cordons
 	switch sw.Kind {
 	case state.RouterSwitch:
-		table = t.routers
+		table = t.routers.Switches
 	case state.ReplicaSwitch:
 		table = t.datasources
 	}

@@ -18,7 +18,7 @@ type tables struct {
 	clusters  *state.Table[state.Cluster]
 	backends  *state.Table[state.Backend]
 	hosts     *state.Table[state.Host]
-	routers   *state.Table[string]
+	routers   *state.Routers
 	cordons   *state.Table[string]
 	// datasources are the switches of single nodes, switched what is known of
 	// the switches that are off.
@@ -39,6 +39,10 @@ type tables struct {
 	fences *state.Table[state.Fence]
 	events *state.Table[state.Event]
 	told   *state.Table[state.Told]
+	// moves are what this site and others say of instances that move, forwards the
+	// ports that do not lead where they usually do.
+	moves    *state.Table[state.MoveNote]
+	forwards *state.Table[state.Forward]
 }
 
 func newTables(s *state.Schema) *tables {
@@ -50,7 +54,7 @@ func newTables(s *state.Schema) *tables {
 		clusters:    state.Register(s, state.ClusterPattern, state.JSON[state.Cluster]),
 		backends:    state.Register(s, state.BackendPattern, state.JSON[state.Backend]),
 		hosts:       state.Register(s, state.HostPattern, state.JSON[state.Host]),
-		routers:     state.Register(s, state.RouterPattern, state.Text),
+		routers:     state.NewRouters(s),
 		drains:      state.Register(s, state.DrainPattern, state.JSON[state.Drain]),
 		cordons:     state.Register(s, state.CordonPattern, state.Text),
 		datasources: state.Register(s, state.DatasourcePattern, state.Text),
@@ -65,7 +69,16 @@ func newTables(s *state.Schema) *tables {
 		fences:      state.Register(s, state.FencePattern, state.JSON[state.Fence]),
 		events:      state.Register(s, state.EventPattern, state.JSON[state.Event]),
 		told:        state.Register(s, state.ToldPattern, state.JSON[state.Told]),
+		moves:       state.Register(s, state.FederationMovePattern, state.JSON[state.MoveNote]),
+		forwards:    state.Register(s, state.ForwardPattern, state.JSON[state.Forward]),
 	}
+}
+
+// image returns the image of a plan's new nodes: that of its container in the
+// registry, or else the other one.
+func (t *tables) image(plan, otherwise string) string {
+	container, _ := t.containers.Get(plan)
+	return container.Value.ImageOr(otherwise)
 }
 
 // fleet returns the backends as they are now.

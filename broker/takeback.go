@@ -12,11 +12,13 @@ import (
 // back as a whole; an update takes back the nodes that it has added in vain.
 // What can not be taken back either is left: what counts is that a write works.
 func (d *driver) giveUp(in state.Instance, why string) []state.Group {
-	if in.Operation.Type != state.Update {
+	switch {
+	case in.Operation.Type != state.Update && in.Operation.Type != state.Move:
 		return d.fail(in, why)
-	}
-	if in.Operation.Failure != "" {
+	case in.Operation.Failure != "":
 		return d.skip(in, why)
+	case in.Operation.Type == state.Move:
+		return d.giveUpMove(in, why)
 	}
 	d.log.Error("update can not be made, taking it back", "instance", in.InstanceID, "operation", in.Operation.ID, "why", why)
 	return d.record(in, "give up", func(tx *state.Tx, now *state.Instance) error {

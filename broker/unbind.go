@@ -49,17 +49,19 @@ func (b *Broker) unbind(ctx context.Context, instanceSegment, bindingSegment str
 // boundOn reads the binding that a request to unbind means. The request names
 // the plan that the instance has now, or had when it was bound.
 func boundOn(tx *state.Tx, id, bid string, details domain.UnbindDetails) (state.Binding, error) {
-	found, exists, err := state.Load(tx, state.BindingKey(id, bid), state.JSON[state.Binding])
-	if err != nil {
-		return found, err
-	}
-	if !exists {
-		return found, apiresponses.ErrBindingDoesNotExist
-	}
 	in, _, err := state.Load(tx, state.InstanceKey(id), state.JSON[state.Instance])
+	if err == nil {
+		err = here(in)
+	}
+	if err != nil {
+		return state.Binding{}, err
+	}
+	found, exists, err := state.Load(tx, state.BindingKey(id, bid), state.JSON[state.Binding])
 	switch {
 	case err != nil:
 		return found, err
+	case !exists:
+		return found, apiresponses.ErrBindingDoesNotExist
 	case found.ServiceID != details.ServiceID, found.PlanID != details.PlanID && in.PlanID != details.PlanID:
 		return found, osb.BadRequest("service_id, plan_id: binding %q is of another service or plan", bid)
 	case in.Operation.Type == state.Deprovision && in.Operation.Running():

@@ -51,6 +51,9 @@ func (u *update) load(tx *state.Tx, id string) (err error) {
 	if !exists {
 		return osb.Answer(http.StatusNotFound, "", "instance does not exist")
 	}
+	if err := here(u.in); err != nil {
+		return err
+	}
 	u.cluster, made, err = state.Load(tx, state.ClusterKey(id), state.JSON[state.Cluster])
 	if err != nil {
 		return err

@@ -17,6 +17,9 @@ func (s *Site) Decide(r *Round) error {
 			return refuse(Unable, "instance %s exists", r.proposal.Instance)
 		}
 	}
+	if p := r.proposal; p.Kind == Move && !s.consents(p.Instance, p.Home) {
+		return refuse(Unable, "instance %s is not, or no longer, ready to move to %s", p.Instance, p.Home)
+	}
 	e := Entry{
 		Federation: s.self.Federation, Epoch: s.self.Epoch + 1, Tx: r.tx, Coordinator: s.self.DC,
 		Proposal: r.proposal, Prev: s.self.Chain, Members: after(s.self, r.proposal),

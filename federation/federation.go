@@ -31,6 +31,7 @@ type Federation struct {
 	election *state.Election
 	elected  atomic.Bool
 	wake     chan struct{}
+	carrier  *carrier
 	pki      *pki
 	peers    *peers
 	// listening is closed when addr is bound.
@@ -58,6 +59,7 @@ func New(cfg Config, client *clientv3.Client) (*Federation, error) {
 		wake: make(chan struct{}, 1), pki: keys, peers: newPeers(keys, cfg.Patience), listening: make(chan struct{}),
 		unused: map[int]time.Time{},
 	}
+	f.carrier = newCarrier(f)
 	engine, err := state.NewEngine(state.EngineConfig{
 		Client: client, Schema: schema, Reactor: f, Name: "federation", SessionTTL: sessionTTL, Log: f.log, Registerer: cfg.Metrics,
 	})
@@ -75,6 +77,9 @@ func (f *Federation) Tick(_ context.Context, t state.Tick) ([]state.Group, error
 	f.elected.Store(f.election.Holds(t))
 	if f.store.wants.Len() > 0 {
 		f.hurry()
+	}
+	if f.store.moves.Len() > 0 {
+		f.carrier.hurry()
 	}
 	return f.election.Campaign(t, f.cfg.Hostname), nil
 }
@@ -102,6 +107,7 @@ func (f *Federation) Run(ctx context.Context) error {
 	tasks, ctx := errgroup.WithContext(ctx)
 	tasks.Go(func() error { return f.engine.Run(ctx) })
 	tasks.Go(func() error { return f.tend(ctx) })
+	tasks.Go(func() error { return f.carrier.run(ctx) })
 	tasks.Go(func() error {
 		if err := server.ServeTLS(listener, "", ""); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serving the federation: %w", err)

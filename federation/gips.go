@@ -19,6 +19,15 @@ func (s *Site) takeGIP(port int, g GIP) error {
 	return nil
 }
 
+// rehome notes that the instance of a global port is at another site. There the
+// port is its allocation from now on; the old home keeps its own, to forward by.
+func (s *Site) rehome(p Proposal) {
+	s.gips.put(p.Port, GIP{Instance: p.Instance, Home: p.Home})
+	if p.Home == s.self.DC {
+		s.local.allocated.put(p.Instance, p.Port)
+	}
+}
+
 // admits refuses a global port that is somebody else's at this site.
 func (s *Site) admits(port int, g GIP) error {
 	holder, taken := s.local.holders.get(port)

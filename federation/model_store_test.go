@@ -57,7 +57,9 @@ func newModelSite(name string, skew time.Duration) *modelSite {
 		},
 		exists: func(instance string) bool { return m.running[instance] != 0 },
 		pin:    func(string) {},
-		ttl:    modelTTL,
+
+		consents: func(string, string) bool { return true },
+		ttl:      modelTTL,
 	}
 	return m
 }

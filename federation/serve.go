@@ -21,6 +21,7 @@ func (f *Federation) handler() http.Handler {
 		}
 		peers.Get("/v1/federation/tx/{id}", f.serveAsk)
 		peers.Post("/v1/federation/hello", f.serveVerb(Hello))
+		peers.Post("/v1/federation/moves", f.serveNote)
 	})
 	routes.Group(func(own chi.Router) {
 		own.Use(f.ownOnly)

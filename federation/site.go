@@ -29,7 +29,11 @@ type Site struct {
 	// the step rest on it.
 	exists func(instance string) bool
 	pin    func(instance string)
-	now    time.Time
+	// consents reports whether an instance of the site may move to another site
+	// now. The step rests on it.
+	consents func(instance, site string) bool
+
+	now time.Time
 	// ttl is how long an overlay lasts here.
 	ttl time.Duration
 }
@@ -138,7 +142,7 @@ func (s *Site) follow(p Proposal) error {
 	case Reserve:
 		return s.takeGIP(p.Port, GIP{Instance: p.Instance, Home: p.Home})
 	case Move:
-		s.gips.put(p.Port, GIP{Instance: p.Instance, Home: p.Home})
+		s.rehome(p)
 	case Release:
 		s.dropGIP(p.Port)
 	case Leave, Evict:

@@ -37,6 +37,7 @@ type store struct {
 	gips        *state.Table[GIP]
 	holds       *state.Table[Hold]
 	wants       *state.Table[Want]
+	moves       *state.Table[state.MoveNote]
 	allocations *state.Table[int]
 
 	// mu makes steps of this process wait for each other: one that lists records
@@ -54,6 +55,7 @@ func newStore(schema *state.Schema) *store {
 		gips:        state.Register(schema, state.FederationGIPPattern, state.JSON[GIP]),
 		holds:       state.Register(schema, state.FederationHoldPattern, state.JSON[Hold]),
 		wants:       state.Register(schema, state.FederationWantPattern, state.JSON[Want]),
+		moves:       state.Register(schema, state.FederationMovePattern, state.JSON[state.MoveNote]),
 		allocations: state.Register(schema, state.AllocationPattern, state.Integer),
 	}
 }
@@ -162,6 +164,10 @@ func (st *store) open(tx *state.Tx) (*Site, error) {
 		holds:  stored(tx, st.holds, textOf, strings.Compare, state.FederationHoldKey),
 		exists: func(id string) bool { _, ok := tx.Peek(state.InstanceKey(id)); return ok },
 		pin:    func(id string) { tx.Get(state.InstanceKey(id)) },
+		consents: func(id, to string) bool {
+			note, said, err := loadNote(tx, id, state.MoveOwn)
+			return err == nil && said && note.Stage == state.MoveReady && note.To == to
+		},
 		local: ports{
 			span: st.ports, next: next,
 			holders:   shelf[int, string]{find: text(tx, state.PortKey), order: cmp.Compare[int]},

@@ -97,6 +97,57 @@ func (g *GlobalPorts) want(id string) func(tx *state.Tx) error {
 	}
 }
 
+// Home returns the site that is the home of an instance's global port, empty if
+// it has none.
+func (g *GlobalPorts) Home(id string) string {
+	for e := range g.gips.All() {
+		if e.Value.Instance == id {
+			return e.Value.Home
+		}
+	}
+	return ""
+}
+
+// HomeNow is Home, and the caller's transaction holds only as long as it is so.
+func (g *GlobalPorts) HomeNow(tx *state.Tx, id string) (string, error) {
+	for e := range g.gips.All() {
+		if e.Value.Instance == id {
+			gip, _, err := state.Load(tx, state.FederationGIPKey(epochOf(e.Params)), state.JSON[GIP])
+			return gip.Home, err
+		}
+	}
+	return "", nil
+}
+
+// CanMove returns the name of this site, or why an instance of it can not move
+// to another.
+func (g *GlobalPorts) CanMove(tx *state.Tx, id, to string) (string, error) {
+	self, _, err := state.Load(tx, state.FederationSelfKey(), state.JSON[Self])
+	if err != nil {
+		return "", err
+	}
+	home, err := g.HomeNow(tx, id)
+	if err != nil {
+		return "", err
+	}
+	_, member := self.member(to)
+	switch {
+	case self.Evicted > 0:
+		return "", refuse(Unable, "%s was evicted at epoch %d: it is frozen until dc reset", self.DC, self.Evicted)
+	case self.State != Member:
+		return "", refuse(Unable, "moving needs a federation: this site is %s", standaloneIfNone(self.State))
+	case to == self.DC:
+		return "", refuse(Unable, "%s is this datacenter", to)
+	case !member:
+		return "", refuse(Unable, "%s is not a member of federation %s", to, self.Federation)
+	case home == "":
+		return "", refuse(Unable, "instance %s has no global port: only an instance with one can move", id)
+	case home != self.DC:
+		return "", refuse(Unable, "instance %s is at %s: ask there", id, home)
+	}
+	return self.DC, nil
+}
+
 func standaloneIfNone(s State) State {
 	if s == "" {
 		return Standalone

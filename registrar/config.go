@@ -67,6 +67,9 @@ type Config struct {
 	// Log defaults to slog.Default, Registerer to none.
 	Log        *slog.Logger
 	Registerer prometheus.Registerer
+
+	// patience defaults to electionPatience and checkpointPatience.
+	patience patience
 }
 
 // WithDefaults returns the configuration with every default filled in.
@@ -76,6 +79,9 @@ func (c Config) WithDefaults() Config {
 	}
 	if c.ID == "" && c.Backend.IsValid() {
 		c.ID = c.Backend.String()
+	}
+	if c.patience == (patience{}) {
+		c.patience = patience{election: electionPatience, checkpoint: checkpointPatience}
 	}
 	if c.DiskWarn == 0 {
 		c.DiskWarn = 85

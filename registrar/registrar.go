@@ -117,7 +117,8 @@ func (r *Registrar) hands(client *clientv3.Client) hands {
 		ports:  &portPicker{docker: r.docker, ports: r.cfg.Ports, addr: r.cfg.Backend, log: r.log},
 		fencer: &fencer{etcd: client, inspect: r.docker.inspect, log: r.log, fencings: newFencings(r.cfg.Registerer, r.backend)},
 		picture: picture{
-			engine: r.engine, leaders: r.tables.leaders, members: r.tables.members, syncs: r.tables.syncs, fell: r.inventory.fell,
+			engine: r.engine, leaders: r.tables.leaders, members: r.tables.members, syncs: r.tables.syncs,
+			patience: r.cfg.patience, fell: r.inventory.fell,
 		},
 		doomed: r.doomed,
 	}

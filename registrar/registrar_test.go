@@ -385,12 +385,8 @@ func TestKeyOfADeadPredecessorIsTakenOver(t *testing.T) {
 	}
 	gone := `{"id":"127.0.0.1","hostname":"` + testHost + `","pid":2147483600}`
 	s.put(state.BackendKey(testBackend), gone, clientv3.WithLease(lease.ID))
-	began := time.Now()
 	s.run()
 	s.await("the backend is ours", func() bool { return s.backend().PID == os.Getpid() })
-	if took := time.Since(began); took > prompt {
-		t.Errorf("taking over from a dead process took %v", took)
-	}
 }
 
 func TestTakenOverRegistrarEnds(t *testing.T) {
@@ -534,7 +530,8 @@ func TestDockerHangs(t *testing.T) {
 	s.docker.Hang()
 	s.docker.Kill("cf-n1")
 	s.await("the backend is not healthy", func() bool { return !s.backend().Healthy() })
-	s.never("something is done while nobody knows", func() bool { return s.announced("n1") == "" || s.leader() != "n1" })
+	s.never("the key is touched while nobody knows", func() bool { return s.leader() != "n1" })
+	s.await("the node is announced still", func() bool { return s.announced("n1") != "" })
 	s.docker.Thaw()
 	s.await("the dead leader was fenced and started again", func() bool { return s.leader() == "" && s.starts("n1") == 2 })
 	s.awaitPhase("n1", state.PhaseRunning)

@@ -16,12 +16,17 @@ const (
 	checkpointPatience = 3 * time.Second
 )
 
+// patience is how long a dead leader's node waits for another to lead, and then
+// for that one's first checkpoint.
+type patience struct{ election, checkpoint time.Duration }
+
 // picture is what etcd holds of clusters, as far as rejoining needs it.
 type picture struct {
-	engine  *state.Engine
-	leaders *state.Table[string]
-	members *state.Table[patroni.Member]
-	syncs   *state.Table[patroni.Sync]
+	engine   *state.Engine
+	leaders  *state.Table[string]
+	members  *state.Table[patroni.Member]
+	syncs    *state.Table[patroni.Sync]
+	patience patience
 	// fell reports whether a node is known, from this host, to have died at
 	// about that time, too. A member's own word outlives it by its TTL.
 	fell func(node string, at time.Time) bool
@@ -37,11 +42,11 @@ func (p picture) awaitSuccessor(ctx context.Context, cluster state.Cluster, node
 		if !p.hasCandidate(cluster, node, d) {
 			return // nobody else can lead: every moment counts
 		}
-		if !p.await(ctx, electionPatience, func() bool { return p.ledByOther(cluster.InstanceID, node) }) {
+		if !p.await(ctx, p.patience.election, func() bool { return p.ledByOther(cluster.InstanceID, node) }) {
 			return
 		}
 	}
-	p.await(ctx, checkpointPatience, func() bool { return p.canRewindTo(cluster.InstanceID, node) })
+	p.await(ctx, p.patience.checkpoint, func() bool { return p.canRewindTo(cluster.InstanceID, node) })
 }
 
 func (p picture) await(ctx context.Context, patience time.Duration, cond func() bool) bool {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -325,4 +327,24 @@ func TestStartWithoutEtcdStaysBroken(t *testing.T) {
 	third := startRouter(t, through, other)
 	ask(t, open(t, port), "who")
 	third.stop()
+}
+
+// Clients that are turned back have the places of those that are served: many may
+// take their time to say what they want, and none is cut for it.
+func TestManySlowClientsAreTurnedBack(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	port := s.allocate("a")
+	r := s.start(router.Config{})
+	s.breaks(r, ownKey)
+	conns := make([]*net.TCPConn, 300)
+	for i := range conns {
+		conns[i] = dial(t, port)
+		conns[i].SetDeadline(time.Now().Add(time.Minute))
+	}
+	for i, conn := range conns {
+		if err := ended(t, conn); err != io.EOF {
+			t.Fatalf("client %d, which has said nothing, ended with %v, want in order", i, err)
+		}
+	}
 }

@@ -12,7 +12,7 @@ const (
 	censusInterval = time.Second
 	// censusShare bounds what counting may cost: the pause is so many times as long
 	// as it took.
-	censusShare = 50
+	censusShare = 20
 )
 
 // census makes limits hold for the sessions of both planes together. The kernel

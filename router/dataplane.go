@@ -94,7 +94,9 @@ func (f *fastPath) run(ctx context.Context) error {
 	f.kernel = k
 	f.mu.Unlock()
 	f.tell(KernelPlane, "nothing is in its way")
-	f.plane.take(ctx, &lanes{kernel: k, prober: f.plane.prober, breaker: f.plane.breaker, run: f.plane.conns.Go})
+	f.plane.take(ctx, &lanes{
+		kernel: k, prober: f.plane.prober, limits: f.plane.limits, breaker: f.plane.breaker, run: f.plane.conns.Go,
+	})
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return newCensus(f, k).run(ctx) })
 	g.Go(func() error { return k.Run(ctx) })

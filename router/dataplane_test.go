@@ -39,3 +39,9 @@ func TestKernelPlaneOrNothing(t *testing.T) {
 		t.Errorf("Run returned %v, want an error that says why the kernel can not be used", err)
 	}
 }
+
+// A leader may be found ready just when its port has been given up.
+func TestOfferWithoutLane(t *testing.T) {
+	t.Parallel()
+	router.OfferWithoutLane(t)
+}

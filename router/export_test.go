@@ -3,8 +3,12 @@ package router
 import (
 	"context"
 	"io"
+	"log/slog"
+	"net/netip"
+	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sys/unix"
 
 	"github.com/pgpatron/pgpatron/state"
@@ -31,5 +35,17 @@ func PauseBetween(before, now string) time.Duration {
 	return s.pause()
 }
 
+// Choose is choose, which a prober does with the addresses of a name.
+func Choose(ctx context.Context, all ...netip.AddrPort) netip.AddrPort {
+	return newProber(time.Second, nil, nil).choose(ctx, all)
+}
+
 // IsSilent is isSilent, which the event loops ask of sockets.
 func IsSilent(info *unix.TCPInfo, limit time.Duration) bool { return isSilent(info, limit) }
+
+// OfferWithoutLane has a route offer its leader to a kernel that has just been
+// taken from it.
+func OfferWithoutLane(t testing.TB) {
+	r := newRoute(t.Context(), "a", newMetrics(prometheus.NewRegistry()), slog.Default())
+	r.offer(r.current(), netip.MustParseAddrPort("10.0.0.1:5432"))
+}

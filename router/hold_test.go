@@ -22,6 +22,14 @@ import (
 // where its session comes out.
 func held(t *testing.T, r *running, port, nth int) <-chan *pgconn.PgConn {
 	t.Helper()
+	out := opening(t, port)
+	eventually(t, "the connection waits", func() bool { return r.metric(t, "pgpatron_router_held") == float64(nth) })
+	return out
+}
+
+// opening opens a connection that may have to wait.
+func opening(t *testing.T, port int) <-chan *pgconn.PgConn {
+	t.Helper()
 	out := make(chan *pgconn.PgConn, 1)
 	go func() {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -32,7 +40,6 @@ func held(t *testing.T, r *running, port, nth int) <-chan *pgconn.PgConn {
 		}
 		out <- conn
 	}()
-	eventually(t, "the connection waits", func() bool { return r.metric(t, "pgpatron_router_held") == float64(nth) })
 	return out
 }
 

@@ -31,7 +31,7 @@ func (r *route) attach(l lane) {
 func (r *route) detach() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.lane.cut()
+	r.cutLane()
 	r.lane = lane{}
 }
 
@@ -41,14 +41,16 @@ func (l leader) kernelAddr() (netip.AddrPort, bool) {
 	return addr, err == nil
 }
 
-// cut ends what the kernel leads. It is called under the route's mu, as hold is.
-func (l lane) cut() {
-	if l.lanes != nil {
+// cutLane ends what the kernel leads. It is called under mu. Those who come back
+// at once find their places free.
+func (r *route) cutLane() {
+	if l := r.lane; l.lanes != nil {
 		l.kernel.Cut(l.port)
+		l.limits.led.Add(-r.led.Swap(0))
 	}
 }
 
-// hold has new connections come to user space.
+// hold has new connections come to user space. It is called under the route's mu.
 func (l lane) hold() {
 	if l.lanes != nil {
 		l.kernel.Hold(l.port)
@@ -56,10 +58,10 @@ func (l lane) hold() {
 }
 
 // offer has new connections led to a leader that takes writes, unless the circuit
-// is broken.
+// is broken or user space has to count them.
 func (l lane) offer(leader netip.AddrPort) {
 	switch {
-	case l.lanes == nil:
+	case l.lanes == nil || l.full:
 	case l.breaker.isOn():
 		l.hold()
 	default:
@@ -86,7 +88,7 @@ func (r *route) pursue(g *reign) {
 func (r *route) offer(g *reign, addr netip.AddrPort) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.reign == g && !r.closed && !r.lane.full {
+	if r.reign == g && !r.closed {
 		r.lane.offer(addr)
 	}
 }

@@ -5,7 +5,7 @@ import "time"
 // turnBack refuses a client that has come while the circuit is broken. It counts
 // for the router, which has files for it, and not for its instance.
 func (p *plane) turnBack(s *session) {
-	counted := below(&p.limits.open, p.limits.sessions)
+	counted := below(&p.limits.open, p.limits.inUserSpace())
 	p.conns.Go(func() {
 		defer s.loop.load.Add(-1)
 		if counted {
@@ -81,7 +81,7 @@ func (r *route) interrupt() {
 func (r *route) expel() {
 	r.mu.Lock()
 	cut := r.dismissAll()
-	r.lane.cut()
+	r.cutLane()
 	r.mu.Unlock()
 	r.cut(cut, leader{})
 }

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/pgpatron/pgpatron/patroni"
@@ -111,7 +112,7 @@ func (p *prober) probe(ctx context.Context, g *reign, s *probing) error {
 func (p *prober) locate(ctx context.Context, g *reign) bool {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	target, err := resolve(ctx, g.leader.addr)
+	target, err := p.find(ctx, g.leader.addr)
 	if err != nil {
 		p.log.Warn("leader's address can not be resolved, will retry", "addr", g.leader.addr, "err", err)
 		return false
@@ -120,9 +121,37 @@ func (p *prober) locate(ctx context.Context, g *reign) bool {
 	return true
 }
 
+// find returns the address of a server.
+func (p *prober) find(ctx context.Context, hostPort string) (netip.AddrPort, error) {
+	all, err := resolve(ctx, hostPort)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	return p.choose(ctx, all), nil
+}
+
+// choose returns one of a name's addresses that takes connections, if any does: a
+// host that has an IPv6 address need not serve there.
+func (p *prober) choose(ctx context.Context, all []netip.AddrPort) netip.AddrPort {
+	if len(all) > 1 {
+		for _, at := range all {
+			if p.accepts(ctx, at.String()) {
+				return at
+			}
+		}
+	}
+	return all[0]
+}
+
 // takesWrites asks the leader once. Anything but Patroni's yes or no is silence;
 // after enough of it the leader key decides, if PostgreSQL is there at all.
 func (p *prober) takesWrites(ctx context.Context, l leader, s *probing) bool {
+	switch {
+	case l.held:
+		return false
+	case l.away:
+		return p.accepts(ctx, l.addr)
+	}
 	primary, err := p.ask(ctx, l)
 	if err == nil {
 		s.silent = time.Time{}
@@ -135,7 +164,7 @@ func (p *prober) takesWrites(ctx context.Context, l leader, s *probing) bool {
 		s.silent = s.asked
 	}
 	// Of a leader from disk nobody has seen the key.
-	if l.term == 0 || time.Since(s.silent) < probeSilence || !p.accepts(ctx, l) {
+	if l.term == 0 || time.Since(s.silent) < probeSilence || !p.accepts(ctx, l.addr) {
 		return false
 	}
 	p.metrics.fallbacks.Inc()
@@ -151,9 +180,9 @@ func (p *prober) ask(ctx context.Context, l leader) (bool, error) {
 	return client.IsPrimary(ctx)
 }
 
-// accepts reports whether the leader's PostgreSQL takes connections.
-func (p *prober) accepts(ctx context.Context, l leader) bool {
-	conn, err := p.dialer.DialContext(ctx, "tcp", l.addr)
+// accepts reports whether a server takes connections.
+func (p *prober) accepts(ctx context.Context, addr string) bool {
+	conn, err := p.dialer.DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return false
 	}

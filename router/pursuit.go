@@ -24,6 +24,7 @@ type lanes struct {
 	kernel  *kernel.Plane
 	prober  *prober
 	breaker *breaker
+	limits  *limits
 	// run runs a function in a goroutine that the plane waits for.
 	run func(func())
 

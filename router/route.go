@@ -119,7 +119,7 @@ func (r *route) steer(l leader) {
 	var cut map[*loop][]*session
 	if !before.leader.same(l) {
 		cut = r.dismissAll()
-		r.lane.cut()
+		r.cutLane()
 	} else if before.isReady() && before.leader.trusts(l) {
 		r.reign.target = before.target
 		close(r.reign.ready)
@@ -136,7 +136,7 @@ func (r *route) steer(l leader) {
 // trusts reports whether a leader that is known to take writes still is after
 // what etcd says now: it has kept the key and did not say that it is in trouble.
 func (l leader) trusts(now leader) bool {
-	return l.term == now.term && l.api == now.api && (now.sound || !l.sound)
+	return l.term == now.term && l.api == now.api && !now.held && (now.sound || !l.sound)
 }
 
 // note tells log and metrics of a change of leader.
@@ -266,7 +266,7 @@ func (r *route) close() {
 	r.mu.Lock()
 	r.closed = true
 	cut := r.dismissAll()
-	r.lane.cut()
+	r.cutLane()
 	last := r.reign
 	r.mu.Unlock()
 	last.end(errGone)

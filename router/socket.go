@@ -164,24 +164,28 @@ func sockaddr(at netip.AddrPort) unix.Sockaddr {
 	return sa
 }
 
-// resolve returns the address behind host:port.
-func resolve(ctx context.Context, hostPort string) (netip.AddrPort, error) {
+// resolve returns the addresses behind host:port, at least one.
+func resolve(ctx context.Context, hostPort string) ([]netip.AddrPort, error) {
 	if at, err := netip.ParseAddrPort(hostPort); err == nil {
-		return netip.AddrPortFrom(at.Addr().Unmap(), at.Port()), nil
+		return []netip.AddrPort{netip.AddrPortFrom(at.Addr().Unmap(), at.Port())}, nil
 	}
 	host, service, err := net.SplitHostPort(hostPort)
 	if err != nil {
-		return netip.AddrPort{}, err
+		return nil, err
 	}
 	port, err := net.DefaultResolver.LookupPort(ctx, "tcp", service)
 	if err != nil {
-		return netip.AddrPort{}, err
+		return nil, err
 	}
 	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 	if err != nil {
-		return netip.AddrPort{}, err
+		return nil, err
 	}
-	return netip.AddrPortFrom(addrs[0].Unmap(), uint16(port)), nil
+	all := make([]netip.AddrPort, len(addrs))
+	for i, a := range addrs {
+		all[i] = netip.AddrPortFrom(a.Unmap(), uint16(port))
+	}
+	return all, nil
 }
 
 // resetFD ends a connection with RST: the peer learns of it at once, whatever it

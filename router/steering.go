@@ -21,6 +21,9 @@ type leader struct {
 	// sound is whether the member itself says that it is a running primary. That
 	// may be old, or early; it serves as a hint only.
 	sound bool
+	// held says that new connections wait, whatever the member says. away says that
+	// addr is of another site's routers: there is no Patroni to ask.
+	held, away bool
 }
 
 func (l leader) nobody() bool { return l.member == "" }
@@ -68,6 +71,7 @@ type steering struct {
 	allocations *state.Table[int]
 	leaders     *state.Table[string]
 	members     *state.Table[patroni.Member]
+	forwards    *state.Table[state.Forward]
 	replicas    *replicas
 	circuit     *circuit
 	courses     map[string]course
@@ -82,6 +86,7 @@ func newSteering(schema *state.Schema, cfg Config, t *table) *steering {
 		allocations: state.Register(schema, state.AllocationPattern, state.Integer),
 		leaders:     patroni.Leaders(schema),
 		members:     patroni.Members(schema),
+		forwards:    state.Register(schema, state.ForwardPattern, state.JSON[state.Forward]),
 		replicas:    newReplicas(schema),
 		circuit:     newCircuit(schema, cfg, t),
 		courses:     map[string]course{},
@@ -125,6 +130,9 @@ func (s *steering) touched() map[string]struct{} {
 	for params := range s.members.Changed() {
 		ids[params[0]] = struct{}{}
 	}
+	for params := range s.forwards.Changed() {
+		ids[params[0]] = struct{}{}
+	}
 	s.replicas.touched(ids)
 	return ids
 }
@@ -136,6 +144,7 @@ func (s *steering) look(id string) (course, bool) {
 	if a, ok := s.allocations.Get(id); ok && a.Value > 0 && a.Value <= 65535 {
 		now.port, now.leader = a.Value, s.leader(id, before.leader)
 		now.limit, now.reads = s.replicas.look(id, now.leader.member, s.members)
+		s.divert(&now)
 	}
 	if now.same(before) || now.port == 0 && before.port == 0 {
 		return now, false
@@ -168,6 +177,19 @@ func (s *steering) leader(id string, before leader) leader {
 	}
 	before.term = key.ModRevision
 	return before
+}
+
+// divert has a course lead to another site, or hold new connections, if that is
+// what is wanted.
+func (s *steering) divert(c *course) {
+	f, ok := s.forwards.Get(c.instance)
+	switch {
+	case ok && f.Value.To != "":
+		c.leader = leader{member: "routers of another site", addr: f.Value.To, term: f.ModRevision, away: true}
+		c.reads = reads{}
+	case !c.leader.nobody():
+		c.leader.held = ok && f.Value.Hold
+	}
 }
 
 // orders carries courses to a plane: of each instance only the newest waits.

@@ -177,6 +177,8 @@ type tableEntry struct {
 	Member   string `json:"member,omitempty"`
 	Addr     string `json:"addr,omitempty"`
 	API      string `json:"api,omitempty"`
+	Held     bool   `json:"held,omitempty"`
+	Away     bool   `json:"away,omitempty"`
 	Limit    int    `json:"limit,omitempty"`
 	// ReadPort and Replicas are the course's reads.
 	ReadPort int       `json:"read_port,omitempty"`
@@ -186,7 +188,7 @@ type tableEntry struct {
 func entryOf(c course) tableEntry {
 	return tableEntry{
 		Instance: c.instance, Port: c.port, Member: c.leader.member, Addr: c.leader.addr, API: c.leader.api,
-		Limit: c.limit, ReadPort: c.reads.port, Replicas: c.reads.replicas,
+		Held: c.leader.held, Away: c.leader.away, Limit: c.limit, ReadPort: c.reads.port, Replicas: c.reads.replicas,
 	}
 }
 
@@ -194,7 +196,7 @@ func entryOf(c course) tableEntry {
 // nobody has seen its key.
 func (e tableEntry) course() course {
 	return course{
-		instance: e.Instance, port: e.Port, leader: leader{member: e.Member, addr: e.Addr, api: e.API},
+		instance: e.Instance, port: e.Port, leader: leader{member: e.Member, addr: e.Addr, api: e.API, held: e.Held, away: e.Away},
 		limit: e.Limit, reads: reads{port: e.ReadPort, replicas: e.Replicas},
 	}
 }

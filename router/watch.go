@@ -83,7 +83,7 @@ func (d *reading) lookAt(ctx context.Context, f *follower) {
 	fit := err == nil && isStreaming(s) && d.lag.allows(time.Now(), s.XLog.ReplayedLocation)
 	var at netip.AddrPort
 	if fit {
-		at, err = resolve(ctx, r.Addr)
+		at, err = d.plane.prober.find(ctx, r.Addr)
 		fit = err == nil
 	}
 	d.mu.Lock()

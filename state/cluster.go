@@ -35,6 +35,9 @@ type Cluster struct {
 	// Global says that no other site of the federation gives the port to anybody
 	// else.
 	Global bool `json:"global,omitempty"`
+	// Follows is the host:port of another site's routers, as long as the cluster is
+	// a copy of what is served there.
+	Follows string `json:"follows,omitempty"`
 	// MaxSessions is how many clients a router serves at once; 0 leaves it to the
 	// router.
 	MaxSessions int `json:"max_sessions,omitempty"`

@@ -19,6 +19,9 @@ type Instance struct {
 	Context    json.RawMessage `json:"context,omitempty"`
 	// Operation is the last one; there is never more than one at a time.
 	Operation Operation `json:"operation"`
+	// MovedTo is the site that the instance has moved to. What is left here is
+	// this record, and the port that is forwarded.
+	MovedTo string `json:"moved_to,omitempty"`
 	// History are the operations before it that are still answered for, the
 	// oldest first.
 	History []Operation `json:"history,omitempty"`
@@ -66,6 +69,9 @@ const (
 	Update      OperationType = "update"
 	// Recreate makes an instance anew whose data is lost.
 	Recreate OperationType = "recreate"
+	// Move takes an instance to another site, where it is an Arrival.
+	Move    OperationType = "move"
+	Arrival OperationType = "arrival"
 )
 
 // OperationState is where an operation stands, in the words of the OSB API.
@@ -92,6 +98,8 @@ type Operation struct {
 	Plan      []Step    `json:"plan,omitempty"`
 	Done      int       `json:"done,omitempty"`
 	StepSince time.Time `json:"step_since,omitzero"`
+	// Site is the other site of a Move or an Arrival.
+	Site string `json:"site,omitempty"`
 	// Change is what an update is to end in.
 	Change *Change `json:"change,omitempty"`
 	// Description tells the platform's user how far it is, or why it failed.

@@ -22,6 +22,7 @@ const (
 	AllocationPattern = "/routing/allocation/{id}"
 	ReadOnlyPattern   = "/routing/readonly/{id}"
 	PortPattern       = "/routing/ports/{port}"
+	ForwardPattern    = "/routing/forward/{id}"
 	UnboundPattern    = "/routing/unbound/{port}/{router}"
 	InstancePattern   = "/serviceinstance/{id}"
 	BindingPattern    = "/serviceinstance/{id}/bindings/{binding}"
@@ -59,6 +60,7 @@ const (
 	FederationGIPPattern     = FederationPrefix + "gip/{port}"
 	FederationHoldPattern    = FederationPrefix + "hold/{tx}"
 	FederationWantPattern    = FederationPrefix + "want/{id}"
+	FederationMovePattern    = FederationPrefix + "move/{id}/{side}"
 	// EventPattern is of the event log, ToldPattern of what it has been told.
 	EventPattern    = EventsPrefix + "log/{event}"
 	ToldPattern     = EventsPrefix + "told/{id}"
@@ -165,6 +167,10 @@ func ReadOnlyKey(id string) string { return fill(ReadOnlyPattern, id) }
 
 // PortKey names the instance that holds a public port, or why it is reserved.
 func PortKey(port int) string { return fill(PortPattern, strconv.Itoa(port)) }
+
+// ForwardKey says that an instance's public port is held, or leads to another
+// site: a Forward.
+func ForwardKey(id string) string { return fill(ForwardPattern, id) }
 
 // UnboundKey says why a router can not listen on a public port. Leased.
 func UnboundKey(port int, router string) string {
@@ -287,6 +293,10 @@ func FederationHoldKey(tx string) string { return fill(FederationHoldPattern, tx
 
 // FederationWantKey says that an instance is to have a global port.
 func FederationWantKey(id string) string { return fill(FederationWantPattern, id) }
+
+// FederationMoveKey holds what is said about the move of an instance: a MoveNote
+// of one of the sides MoveOwn, MovePeer and MoveVerdict.
+func FederationMoveKey(id, side string) string { return fill(FederationMovePattern, id, side) }
 
 // EventKey holds one entry of the event log: an Event.
 func EventKey(id string) string { return fill(EventPattern, id) }

@@ -102,6 +102,9 @@ func (p Ports) Release(tx *Tx, id string) error {
 	return errors.Join(release(tx, AllocationKey(id), id), release(tx, ReadOnlyKey(id), id))
 }
 
+// ReleaseReadOnly takes the public port of the instance's replicas back.
+func (p Ports) ReleaseReadOnly(tx *Tx, id string) error { return release(tx, ReadOnlyKey(id), id) }
+
 func release(tx *Tx, key, id string) error {
 	port, ok, err := Load(tx, key, Integer)
 	if err != nil || !ok {

@@ -31,10 +31,40 @@ const (
 	ProveWrite StepKind = "prove write"
 )
 
-// StepKinds are all of them.
+// StepKinds are all of them: what needs no other site.
 var StepKinds = []StepKind{
 	AddNode, AwaitNode, ReshapeNode, RestartNode, HandOver, RemoveNode, ReleaseNode, Configure, ChangeExtensions, ProveWrite,
 }
+
+// The kinds of steps by which an instance moves to another site, at its home.
+const (
+	// AskSite waits until the other site says that the instance may come.
+	AskSite StepKind = "ask site"
+	// OfferCopy hands over the records and waits until the copy follows.
+	OfferCopy StepKind = "offer copy"
+	// FreezeHome ends all writing and waits until the copy has everything.
+	FreezeHome StepKind = "freeze home"
+	// DecideMove waits for the federation's decision: there is no way back after it.
+	DecideMove StepKind = "decide move"
+	// AwaitArrival forwards the public port and waits until the other site serves.
+	AwaitArrival StepKind = "await arrival"
+	// ClearHome removes the nodes.
+	ClearHome StepKind = "clear home"
+	// ThawHome lets the home write again, instead of all that.
+	ThawHome StepKind = "thaw home"
+)
+
+// And at the other site.
+const (
+	// AwaitCopy waits until the nodes have all data and follow the home.
+	AwaitCopy StepKind = "await copy"
+	// CatchUp waits until the copy has what was written last, and for the decision.
+	CatchUp StepKind = "catch up"
+	// PromoteCopy makes the copy a cluster of its own.
+	PromoteCopy StepKind = "promote copy"
+	// OpenCopy lets sessions in again and takes the bindings over.
+	OpenCopy StepKind = "open copy"
+)
 
 // Step is one step of an operation's plan: small, and all that it needs to know
 // stands in it.

@@ -134,14 +134,14 @@ func TestProgressMovesWhereAWatchGoesOn(t *testing.T) {
 	t.Parallel()
 	cluster := fixtures.NewEtcdCluster(t)
 	direct := cluster.Client()
-	e, leaders, r := follower(t, fixtures.EtcdClient(t, cluster.Endpoint(0)))
+	e, leaders, r := patientFollower(t, fixtures.EtcdClient(t, cluster.Endpoint(0)), 1500*time.Millisecond)
 	put(t, direct, state.LeaderKey("a"), "n1")
 	awaitLeader(t, e, leaders, "n1")
 	var last int64
 	for i := range 100 {
 		last = put(t, direct, "/others", strconv.Itoa(i))
 	}
-	time.Sleep(time.Second) // progress is asked for after 300 ms
+	time.Sleep(2500 * time.Millisecond) // progress is asked for after 1.5 s
 	if _, err := direct.Compact(t.Context(), last); err != nil {
 		t.Fatal(err)
 	}

@@ -58,6 +58,16 @@ func (c *Client) Recreate(ctx context.Context, id string) (Operation, error) {
 	return ask[Operation](ctx, c, http.MethodPost, instancePath(id)+"/recreate?lose_data=true", nil)
 }
 
+// Move takes an instance to another site.
+func (c *Client) Move(ctx context.Context, id, site string) (Operation, error) {
+	return ask[Operation](ctx, c, http.MethodPost, instancePath(id)+"/move?site="+url.QueryEscape(site), nil)
+}
+
+// StopForwarding ends that the port of an instance that has moved leads to it.
+func (c *Client) StopForwarding(ctx context.Context, id string) (Operation, error) {
+	return ask[Operation](ctx, c, http.MethodDelete, instancePath(id)+"/forward", nil)
+}
+
 // Operations lists operations.
 func (c *Client) Operations(ctx context.Context, f Filter) ([]Operation, error) {
 	return ask[[]Operation](ctx, c, http.MethodGet, "/operations"+f.query(), nil)

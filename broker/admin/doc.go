@@ -25,6 +25,11 @@ type Site interface {
 	// Recreate makes new, empty nodes for an instance whose data is lost, with
 	// the same port, database and logins.
 	Recreate(ctx context.Context, id string) (Operation, error)
+	// Move takes an instance to another site of the federation, with its port.
+	Move(ctx context.Context, id, site string) (Operation, error)
+	// StopForwarding ends that the port of an instance that has moved leads to where
+	// it is, and forgets the instance here.
+	StopForwarding(ctx context.Context, id string) (Operation, error)
 	// Operations returns the last operation of every instance that the filter
 	// lets through, those that run first.
 	Operations(ctx context.Context, f Filter) ([]Operation, error)

@@ -25,6 +25,8 @@ func Routes(router chi.Router, site Site, log *slog.Logger) {
 	router.Post("/instances/{id}/recreate", h.act(h.recreate))
 	router.Post("/instances/{id}/operation/resume", h.act(h.resume))
 	router.Post("/instances/{id}/operation/abandon", h.act(h.abandon))
+	router.Post("/instances/{id}/move", h.act(h.move))
+	router.Delete("/instances/{id}/forward", h.get(h.stopForwarding))
 	router.Get("/operations", h.get(h.operations))
 	router.Get("/backends", h.get(h.backends))
 	router.Get("/backends/{id}", h.get(h.backend))
@@ -124,6 +126,18 @@ func (h handler) recreate(ctx context.Context, r *http.Request) (any, error) {
 		return nil, Errorf(http.StatusBadRequest, "lose_data: must be true: an instance that is made anew is empty")
 	}
 	return h.site.Recreate(ctx, id(r))
+}
+
+func (h handler) move(ctx context.Context, r *http.Request) (any, error) {
+	site := r.URL.Query().Get("site")
+	if site == "" {
+		return nil, Errorf(http.StatusBadRequest, "site: must name the datacenter to move to")
+	}
+	return h.site.Move(ctx, id(r), site)
+}
+
+func (h handler) stopForwarding(ctx context.Context, r *http.Request) (any, error) {
+	return h.site.StopForwarding(ctx, id(r))
 }
 
 func (h handler) resume(ctx context.Context, r *http.Request) (any, error) {

@@ -16,6 +16,8 @@ type Instance struct {
 	Port         int    `json:"port"`
 	ReadOnlyPort int    `json:"readonly_port,omitempty"`
 	Synchronous  bool   `json:"synchronous"`
+	// MovedTo is the site that the instance has moved to, and its port leads to.
+	MovedTo string `json:"moved_to,omitempty"`
 	// Leader is the node that leads, empty while none does.
 	Leader    string    `json:"leader"`
 	Nodes     []Node    `json:"nodes"`

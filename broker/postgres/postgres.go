@@ -43,6 +43,11 @@ const attemptTimeout = 10 * time.Second
 // errNotSynchronous says that a leader would acknowledge writes by itself.
 var errNotSynchronous = errors.New("the leader does not wait for a standby yet")
 
+// heartbeat is a write that leaves nothing behind.
+const heartbeat = `
+	INSERT INTO pgpatron.heartbeat (id, at) VALUES (1, now())
+	ON CONFLICT (id) DO UPDATE SET at = excluded.at`
+
 // ProveWrite writes a row through the public port. In a synchronous cluster the
 // row is on a standby, too, when it returns: Patroni puts the standby's name
 // into /sync only two seconds after PostgreSQL began to wait for it, so that
@@ -56,9 +61,7 @@ func (s Server) ProveWrite(ctx context.Context, c state.Cluster) error {
 		if c.Synchronous && standbys == "" {
 			return errNotSynchronous
 		}
-		_, err := conn.Exec(ctx, `
-			INSERT INTO pgpatron.heartbeat (id, at) VALUES (1, now())
-			ON CONFLICT (id) DO UPDATE SET at = excluded.at`)
+		_, err := conn.Exec(ctx, heartbeat)
 		return err
 	})
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pgpatron/pgpatron/broker/admin"
 	"github.com/pgpatron/pgpatron/federation"
 	"github.com/pgpatron/pgpatron/state"
 )
@@ -63,11 +64,20 @@ func federationCommands() []*cobra.Command {
 				return statusAnswer(site.Reset(ctx))
 			}),
 	)
-	gip := &cobra.Command{Use: "gip", Short: "Show the global ports of the federation"}
+	gip := &cobra.Command{Use: "gip", Short: "Show the global ports of the federation, or move an instance with its port"}
 	gip.AddCommand(siteCommand("list", "List the global ports", cobra.NoArgs, nil,
 		func(ctx context.Context, site *federation.Client, _ []string) (any, func(io.Writer), error) {
 			gips, err := site.GIPs(ctx)
 			return gips, func(w io.Writer) { gipTable(w, gips) }, err
+		}))
+	forward := &cobra.Command{Use: "forward", Short: "What leads to instances that have moved"}
+	forward.AddCommand(operatorCommand("stop INSTANCE", "End that an instance's port leads to the site that it has moved to, and forget the instance here", cobra.ExactArgs(1),
+		func(ctx context.Context, site admin.Site, args []string) (any, func(io.Writer), error) {
+			return operationAnswer(site.StopForwarding(ctx, args[0]))
+		}))
+	gip.AddCommand(forward, operatorCommand("move INSTANCE SITE", "Take an instance to another site, with its data, its logins and its port", cobra.ExactArgs(2),
+		func(ctx context.Context, site admin.Site, args []string) (any, func(io.Writer), error) {
+			return operationAnswer(site.Move(ctx, args[0], args[1]))
 		}))
 	return []*cobra.Command{dc, gip}
 }

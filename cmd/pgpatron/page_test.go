@@ -30,8 +30,9 @@ type page struct {
 	environment []string
 	// lead has a node of an instance take over, where the page says so.
 	lead func(instance, node string)
-	// ours is what stands where the page has theirs.
-	ours, theirs string
+	// actual turns what the page says into what is so here, and shown turns it
+	// back.
+	actual, shown *strings.Replacer
 }
 
 // example is one command of a page with what the page says that it says.
@@ -41,7 +42,7 @@ var (
 	leadLine = regexp.MustCompile(`^<!-- lead (\S+) (\S+) -->$`)
 	// looks are commands that change nothing: what they are to show may be on its
 	// way.
-	looks = regexp.MustCompile(`^(etcdctl get|pgpatron (routers list|replicas list|backends( show|$)|events|top))`)
+	looks = regexp.MustCompile(`^(etcdctl get|psql|pgpatron (routers list|replicas list|backends( show|$)|events|top))`)
 )
 
 // run runs the commands of the page's console blocks one after the other.
@@ -107,7 +108,7 @@ func (p *page) check(s example) {
 
 // shell runs a command as a reader of the page would.
 func (p *page) shell(command string) *exec.Cmd {
-	cmd := exec.CommandContext(p.t.Context(), "bash", "-c", strings.ReplaceAll(command, p.theirs, p.ours))
+	cmd := exec.CommandContext(p.t.Context(), "bash", "-c", p.actual.Replace(command))
 	cmd.Env = p.environment
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	return cmd
@@ -139,7 +140,7 @@ func (p *page) follow(command, want string) string {
 // say returns what a command has said as the page would put it. That a command
 // fails is said by what it says.
 func (p *page) say(out []byte, _ error) string {
-	return normal(strings.ReplaceAll(string(out), p.ours, p.theirs))
+	return normal(p.shown.Replace(string(out)))
 }
 
 var (

@@ -70,8 +70,9 @@ class Witness:
 
 
 def may_lead(ha):
-    """Tells whether this member may take over: in a synchronous cluster a standby."""
-    return not ha.sync_mode_is_active() or ha.cluster.sync.matches(ha.state_handler.name)
+    """Tells whether this member may take over: in a synchronous cluster as a standby."""
+    server = ha.state_handler
+    return server.state == "running" and (not ha.sync_mode_is_active() or ha.cluster.sync.matches(server.name))
 
 
 def time_left(dcs, name):
@@ -111,6 +112,7 @@ def check(ha, api, etcd3):
         (api.RestApiHandler, "ret = self.server.patroni.ha.update_failsafe(request)"),
         (api.RestApiHandler, "code = 200 if message == 'Accepted' else 500"),
         (ha.Ha.update_failsafe, "def update_failsafe(self, data: Dict[str, Any]) -> Union[int, str, None]:"),
+        (ha.Ha.update_failsafe, "if self.state_handler.state == 'running' and self.state_handler.role == 'primary':"),
         (ha.Ha._handle_dcs_error, "if self.is_failsafe_mode() and self.check_failsafe_topology():"),
         (ha.Ha.load_cluster_from_dcs, "self.cluster = cluster = self._failsafe.update_cluster(cluster)"),
         (ha.Failsafe.set_is_active, "self._reset_state()"),

@@ -6,13 +6,13 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
-	"os"
 	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 
+	"github.com/pgpatron/pgpatron/fixtures"
 	"github.com/pgpatron/pgpatron/registrar/registry"
 )
 
@@ -103,11 +103,7 @@ func TestProbeAsksInTheWayOfTheScheme(t *testing.T) {
 
 // A real PostgreSQL is healthy, also for a stranger.
 func TestProbeOfPostgreSQL(t *testing.T) {
-	address := os.Getenv("TEST_DATABASE_URL")
-	if address == "" {
-		t.Skip("TEST_DATABASE_URL names no PostgreSQL")
-	}
-	u, err := url.Parse(address)
+	u, err := url.Parse(fixtures.Database(t))
 	if err != nil {
 		t.Fatal(err)
 	}

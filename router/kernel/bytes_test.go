@@ -63,6 +63,8 @@ func shortSessions(t *testing.T, l *lab) {
 // What is copied into a real PostgreSQL and out again, by clients with and
 // without a NAT before them, is what it was.
 func copiesAreExact(t *testing.T, s *site) {
+	s.pg[0].SetReadOnly(false) // as an earlier test may have left it
+	s.pg[0].SetReplica(false)
 	s.lead(0)
 	line := strings.Repeat("0123456789abcdef", 64)[1:] + "\n" // 1 KiB
 	block := strings.Repeat(line, 1024)

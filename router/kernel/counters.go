@@ -3,6 +3,7 @@ package kernel
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
 
 	"github.com/google/nftables"
 )
@@ -33,7 +34,7 @@ func (p *Plane) Counters() (map[uint16]Counters, error) {
 
 // countOpen adds the flows that are tracked.
 func (p *Plane) countOpen(all map[uint16]Counters) error {
-	open, err := p.openFlows()
+	open, err := p.teller.open()
 	for port, c := range all {
 		c.Open = open[port]
 		all[port] = c
@@ -55,22 +56,13 @@ func (p *Plane) Opened() (map[uint16]uint64, error) {
 	return all, nil
 }
 
-// Open returns Counters.Open of every port that has any. It costs a walk through
-// all that this host's kernel tracks.
+// Open returns Counters.Open of every port that has any and has not been told to be
+// cut. It costs a walk through all that this host's kernel tracks.
 func (p *Plane) Open() (map[uint16]int, error) {
 	p.asking.Lock()
 	defer p.asking.Unlock()
-	return p.openFlows()
-}
-
-func (p *Plane) openFlows() (map[uint16]int, error) {
-	open := map[uint16]int{}
-	_, err := p.askTracker.led(families, func(f flow) bool {
-		if f.state() >= established && f.state() < timeWait {
-			open[f.port()]++
-		}
-		return false
-	})
+	open, err := p.teller.open()
+	maps.DeleteFunc(open, func(port uint16, _ int) bool { return p.ending.has(port) })
 	return open, err
 }
 

@@ -16,6 +16,8 @@ type family struct {
 	flows   netfilter.ProtoFamily
 	address nftables.SetDatatype
 	bytes   uint32
+	// tupleDestination is the attribute of the address asked for among those of a flow.
+	tupleDestination uint16
 	// port is the register of a port behind an address in the first register.
 	port uint32
 	// source and destination are where those stand in the header.
@@ -30,14 +32,14 @@ type family struct {
 
 var ipv4 = &family{
 	name: "IPv4", nft: nftables.TableFamilyIPv4, flows: netfilter.ProtoIPv4, address: nftables.TypeIPAddr,
-	bytes: 4, port: regPort4, source: 12, destination: 16,
+	bytes: 4, tupleDestination: 2, port: regPort4, source: 12, destination: 16,
 	loopback: []byte{127, 0, 0, 0}, loopbackMask: []byte{255, 0, 0, 0},
 	forwarding: "net.ipv4.ip_forward", forwardingFile: "/proc/sys/net/ipv4/ip_forward", iptables: "iptables",
 }
 
 var ipv6 = &family{
 	name: "IPv6", nft: nftables.TableFamilyIPv6, flows: netfilter.ProtoIPv6, address: nftables.TypeIP6Addr,
-	bytes: 16, port: regPort6, source: 8, destination: 24,
+	bytes: 16, tupleDestination: 4, port: regPort6, source: 8, destination: 24,
 	loopback:     netip.IPv6Loopback().AsSlice(),
 	loopbackMask: netip.MustParseAddr("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff").AsSlice(),
 	forwarding:   "net.ipv6.conf.all.forwarding", forwardingFile: "/proc/sys/net/ipv6/conf/all/forwarding", iptables: "ip6tables",

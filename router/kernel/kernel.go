@@ -76,12 +76,13 @@ type Plane struct {
 	orders  map[uint16][]order
 	settled bool
 
-	// leading has the ports that may be led, and those whose doubts are not told yet.
-	leading portSet
+	// leading has the ports that may be led, and those whose doubts are not told yet;
+	// ending those that were told to be cut and may still have flows.
+	leading, ending portSet
 	// asking guards the connections of all who only read.
-	asking     sync.Mutex
-	asker      *nftables.Conn
-	askTracker *tracker
+	asking sync.Mutex
+	asker  *nftables.Conn
+	teller *teller
 }
 
 // order is what is to become of a port: its connections are cut if cut says so,
@@ -170,7 +171,7 @@ func (p *Plane) connect() (err error) {
 	if p.tracker, err = dialTracker(p.cfg.Listen); err != nil {
 		return err
 	}
-	if p.askTracker, err = dialTracker(p.cfg.Listen); err != nil {
+	if p.teller, err = dialTeller(p.cfg.Listen); err != nil {
 		return err
 	}
 	p.asker, err = dialNftables()
@@ -183,10 +184,11 @@ func (p *Plane) close() error {
 	if p.poker != nil {
 		errs = append(errs, p.poker.close())
 	}
-	for _, t := range []*tracker{p.tracker, p.askTracker} {
-		if t != nil {
-			errs = append(errs, t.close())
-		}
+	if p.tracker != nil {
+		errs = append(errs, p.tracker.close())
+	}
+	if p.teller != nil {
+		errs = append(errs, p.teller.close())
 	}
 	for _, conn := range []*nftables.Conn{p.conn, p.asker} {
 		if conn != nil {
@@ -226,7 +228,10 @@ func (p *Plane) Hold(port uint16) { p.give(port, order{}) }
 
 // Cut ends every connection to port, and has new ones fall through to user
 // space.
-func (p *Plane) Cut(port uint16) { p.give(port, order{cut: true}) }
+func (p *Plane) Cut(port uint16) {
+	p.ending.add(port)
+	p.give(port, order{cut: true})
+}
 
 func (p *Plane) give(port uint16, o order) {
 	p.mu.Lock()

@@ -335,12 +335,19 @@ func (l *lab) tables() []string {
 }
 
 // leads reports whether the kernel leads an IPv4 port.
-func (l *lab) leads(port uint16) bool {
+func (l *lab) leads(port uint16) bool { return slices.Contains(l.ledPorts(), port) }
+
+// ledPorts are the IPv4 ports that the kernel leads.
+func (l *lab) ledPorts() (ports []uint16) {
 	table := &nftables.Table{Name: "pgpatron", Family: nftables.TableFamilyIPv4}
 	elements, err := l.nft().GetSetElements(&nftables.Set{Table: table, Name: "leaders"})
-	return err == nil && slices.ContainsFunc(elements, func(e nftables.SetElement) bool {
-		return binary.BigEndian.Uint16(e.Key) == port
-	})
+	if err != nil {
+		return nil // there is no table yet
+	}
+	for _, e := range elements {
+		ports = append(ports, binary.BigEndian.Uint16(e.Key))
+	}
+	return ports
 }
 
 func (l *lab) nft() *nftables.Conn {

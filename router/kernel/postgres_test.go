@@ -100,9 +100,12 @@ func (s *site) startRouter(cfg router.Config) {
 
 func (s *site) l(i int) string { return []string{"10.91.11.2", "10.91.12.2"}[i] }
 
-// lead makes a server the leader and waits until the kernel leads there.
+// lead makes a server the leader, which takes writes, and waits until the kernel
+// leads there.
 func (s *site) lead(i int) {
 	s.t.Helper()
+	s.pg[i].SetReadOnly(false)
+	s.pg[i].SetReplica(false)
 	s.Lead(s.pg[i])
 	eventually(s.t, "the kernel leads", func() bool { return s.leads(s.portNumber()) })
 }

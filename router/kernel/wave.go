@@ -23,6 +23,9 @@ func (p *Plane) wave() error {
 		for _, o := range all {
 			p.ledger.note(port, o)
 		}
+		if _, cutting := p.ledger.cutting[port]; !cutting {
+			p.ending.remove(port)
+		}
 	}
 	if settled {
 		if err := p.settle(); err != nil {
@@ -110,6 +113,7 @@ func (p *Plane) thaw(flows []flow) {
 	for port := range p.ledger.cutting {
 		if _, ok := busy[port]; !ok {
 			delete(p.ledger.cutting, port)
+			p.ending.remove(port)
 			p.ledger.frozen[port] = p.ledger.last[port]
 			delete(p.ledger.last, port)
 		}

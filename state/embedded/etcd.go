@@ -42,9 +42,6 @@ type Config struct {
 	// TLS, if set, has clients connect over TLS, and show a certificate of its
 	// authority. Client then is one of them.
 	TLS *TLS
-	// PasswordCost is bcrypt's, which etcd's users are asked to pay at a login.
-	// Default: etcd's own. Tests take the least.
-	PasswordCost int
 }
 
 // TLS names PEM files. Cert is good both for the etcd and for its own client.
@@ -120,7 +117,9 @@ func config(cfg Config) (*embed.Config, error) {
 	ec.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
 	ec.Name = cmp.Or(cfg.Name, "pgpatron")
 	ec.QuotaBackendBytes = cfg.QuotaBytes
-	ec.BcryptCost = cmp.Or(uint(cfg.PasswordCost), ec.BcryptCost)
+	// The least there is: users, whose passwords are made by chance, log in often
+	// and on machines that have much else to do.
+	ec.BcryptCost = 4
 	ec.AutoCompactionMode = embed.CompactorModePeriodic
 	ec.AutoCompactionRetention = "1h"
 	scheme := "http://"

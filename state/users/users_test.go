@@ -1,8 +1,10 @@
 package users_test
 
 import (
+	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -103,6 +105,46 @@ func TestEachUserMayDoItsWorkAndNothingElse(t *testing.T) {
 			_, err := client.UserChangePassword(t.Context(), users.Root, "mine")
 			wantDenied(t, "changing root's password", err)
 		})
+	}
+}
+
+// A broker throws the switch of a router, whose lease has keys that the broker may
+// not write.
+func TestABrokerThrowsTheSwitchOfARouter(t *testing.T) {
+	s := newSite(t)
+	router, broker := s.as("router"), s.as("broker")
+	lease, err := router.Grant(t.Context(), 60)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := state.RouterKey("10.0.0.1", 7)
+	if _, err := router.Put(t.Context(), key, "", clientv3.WithLease(lease.ID)); err != nil {
+		t.Fatal(err)
+	}
+	foreign := state.BackendKey("h")
+	if _, err := s.as(users.Root).Put(t.Context(), foreign, "", clientv3.WithLease(lease.ID)); err != nil {
+		t.Fatal(err)
+	}
+	schema := state.NewSchema()
+	state.Register(schema, state.RouterPattern, state.Text)
+	engine, err := state.NewEngine(state.EngineConfig{Client: broker, Schema: schema, SessionTTL: time.Minute, Log: fixtures.Log(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- engine.Run(ctx) }()
+	defer func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}()
+	if err := engine.Do(ctx, state.Group{Name: "disable", Apply: func(tx *state.Tx) error {
+		tx.Rewrite(key, []byte(state.Disabled))
+		return nil
+	}}); err != nil {
+		t.Error(err)
 	}
 }
 
