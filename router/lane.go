@@ -35,6 +35,13 @@ func (r *route) detach() {
 	r.lane = lane{}
 }
 
+// letGo takes the lane away and cuts nothing.
+func (r *route) letGo() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lane = lane{}
+}
+
 // kernelAddr is where the kernel can lead to; it resolves no names.
 func (l leader) kernelAddr() (netip.AddrPort, bool) {
 	addr, err := netip.ParseAddrPort(l.addr)

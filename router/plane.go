@@ -259,13 +259,15 @@ func (p *plane) closePorts() {
 	}
 }
 
-// close closes every port, cuts every session and stops the loops.
+// close closes every port, cuts every session and stops the loops. What the
+// kernel leads, it keeps or ends itself, as it was told.
 func (p *plane) close() {
 	p.closePorts()
 	for _, d := range p.readings {
 		d.close()
 	}
 	for _, r := range p.routes {
+		r.letGo()
 		r.close()
 	}
 	for _, l := range p.loops {

@@ -303,7 +303,7 @@ func restartKeepsSessions(t *testing.T, s *site) {
 		t.Fatal(err)
 	}
 	defer kept.Close(context.Background())
-	for range 3 {
+	for range 10 {
 		s.stop()
 		s.expectServer(0)
 		s.startRouter(router.Config{LeaveRules: true})
