@@ -188,6 +188,14 @@ func (c *checker) atRest() bool {
 	return true
 }
 
+// decisions returns how many there were.
+func (c *checker) decisions() (n int) {
+	for _, entries := range c.decided {
+		n += len(entries)
+	}
+	return n
+}
+
 // leftAlone reports whether nobody is left of a site's federation: who would
 // tell it that it was evicted?
 func (c *checker) leftAlone(m *modelSite) bool {

@@ -318,6 +318,7 @@ func (w *world) settle() {
 		m.down = false
 	}
 	for i := range 30 {
+		before := w.check.decisions()
 		for _, m := range w.sites {
 			w.greetAll(m)
 		}
@@ -333,7 +334,8 @@ func (w *world) settle() {
 				w.lapse(m)
 			}
 		}
-		if i > 0 && w.check.atRest() || w.check.failed() {
+		// Who was put out by the last decision learns of it when he greets again.
+		if i > 0 && w.check.atRest() && w.check.decisions() == before || w.check.failed() {
 			break
 		}
 	}
