@@ -67,7 +67,9 @@ type hands struct {
 	// doomed confirms, right before something is deleted, that the records
 	// really want it gone.
 	doomed func(ctx context.Context, instance, node string) error
-	log    *slog.Logger
+	// heirs tells, as etcd has it now, who leads a cluster and who could.
+	heirs func(ctx context.Context, instance string) (heirs, error)
+	log   *slog.Logger
 }
 
 func newCrew(h hands, reported func()) *crew {

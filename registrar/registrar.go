@@ -120,7 +120,7 @@ func (r *Registrar) hands(client *clientv3.Client) hands {
 			engine: r.engine, leaders: r.tables.leaders, members: r.tables.members, syncs: r.tables.syncs,
 			patience: r.cfg.patience, fell: r.inventory.fell,
 		},
-		doomed: r.doomed,
+		doomed: r.doomed, heirs: r.heirs,
 	}
 }
 

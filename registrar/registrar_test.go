@@ -90,6 +90,7 @@ func TestNodeThatLeavesALivingClusterIsStoppedFirst(t *testing.T) {
 	s.run()
 	s.awaitSpec("n1", db.NodeSpec)
 	s.awaitSpec("n2", db.NodeSpec)
+	s.lead("n2")
 	for _, step := range []struct {
 		node int
 		want []string
@@ -107,6 +108,28 @@ func TestNodeThatLeavesALivingClusterIsStoppedFirst(t *testing.T) {
 			t.Errorf("history = %q, want %q", got, step.want)
 		}
 	}
+}
+
+// A node that is to go leads, as when it was thought to be dead and the others
+// died since: what only it has is not deleted.
+func TestNewestDataOfALivingClusterStay(t *testing.T) {
+	s := newSite(t)
+	db := cluster("db1", "n1", "n2")
+	db.Synchronous = true
+	s.record(db)
+	s.run()
+	s.awaitPhase("n1", state.PhaseRunning)
+	s.lead("n1")
+	s.put(state.SyncKey("db1"), `{"leader":"n1","sync_standby":null}`)
+	db.Nodes[0].Removed = true
+	s.record(db)
+	s.never("a leader whom nobody follows is stopped", func() bool { c, _ := s.docker.get("cf-n1"); return !c.Running })
+
+	s.put(state.SyncKey("db1"), `{"leader":"n1","sync_standby":"n2"}`)
+	s.await("it is stopped when another follows", func() bool { _, here := s.docker.get("cf-n1"); return !here })
+	s.never("its volume goes while nobody else leads", func() bool { return s.status("n1").Phase == state.PhaseRemoved })
+	s.lead("n2")
+	s.await("it is gone when another leads", func() bool { return s.status("n1").Phase == state.PhaseRemoved })
 }
 
 func TestOnlyUnclaimedContainersOfOursAreRemoved(t *testing.T) {

@@ -10,8 +10,13 @@ import (
 	"github.com/pgpatron/pgpatron/state"
 )
 
-// errClaimed says that a record wants what was to be deleted.
-var errClaimed = errors.New("a record wants it")
+var (
+	// errClaimed says that a record wants what was to be deleted.
+	errClaimed = errors.New("a record wants it")
+	// errNewest says that the node may have what no other node of a cluster has
+	// that lives on.
+	errNewest = errors.New("its data may be the newest of its cluster, because nobody else can lead: bring another node back")
+)
 
 // remove deletes a node's container, then its volume, and makes sure that both
 // are gone. Right before each deletion the records are asked once more, and any
@@ -35,7 +40,7 @@ func (w *worker) remove(ctx context.Context, g goal) error {
 	}
 	_, here, err = w.docker.volume(ctx, name)
 	if err == nil && here {
-		err = w.delete(ctx, g, "volume", func() error { return w.docker.removeVolume(ctx, name) })
+		err = w.delete(ctx, g, "volume", func() error { return w.bequeath(ctx, g) })
 	}
 	if err != nil {
 		return err
@@ -51,14 +56,39 @@ func (w *worker) remove(ctx context.Context, g goal) error {
 
 // dismiss removes the container of a node that is to go. One that leaves a
 // cluster which lives on is asked to stop first: Patroni of a synchronous standby
-// has its leader choose another, and no commit waits for the one that goes.
+// has its leader choose another, and no commit waits for the one that goes. A
+// leader goes on if a synchronous cluster has nobody to take its place.
 func (w *worker) dismiss(ctx context.Context, g goal, c container) error {
+	if g.livesOn() {
+		h, err := w.heirs(ctx, g.instance)
+		if err != nil {
+			return err
+		}
+		if g.cluster.Synchronous && h.leader == w.node && len(h.sync.Standbys) == 0 {
+			return errNewest
+		}
+	}
 	if c.running && g.livesOn() {
 		if err := w.docker.stop(ctx, c.id); err != nil {
 			return err
 		}
 	}
 	return w.docker.removeContainer(ctx, c.id)
+}
+
+// bequeath deletes the volume, once another node leads a cluster that lives on:
+// until then this may be the only copy of what was written last.
+func (w *worker) bequeath(ctx context.Context, g goal) error {
+	if g.livesOn() {
+		h, err := w.heirs(ctx, g.instance)
+		if err != nil {
+			return err
+		}
+		if h.leader == "" || h.leader == w.node {
+			return errNewest
+		}
+	}
+	return w.docker.removeVolume(ctx, containerName(w.node))
 }
 
 // livesOn reports whether the node's cluster keeps other nodes.
