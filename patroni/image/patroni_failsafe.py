@@ -15,7 +15,8 @@ So a member that is asked looks at the key itself, and says no when all of this 
 - the member may lead itself. Otherwise nothing would be won.
 
 The leader demotes itself when it hears that, while its key stands. Before, it looks once
-more at the key: who reads that the key is its own has not lost etcd.
+more at the key: who reads that the key is its own, with time for another try to refresh it,
+has not lost etcd.
 """
 
 import base64
@@ -46,7 +47,7 @@ def install(ha):
         return accept(self, data)
 
     def check_failsafe_topology(self):
-        return everybody_agrees(self) or bool(time_left(self.dcs, self.state_handler.name))
+        return everybody_agrees(self) or has_time(self.dcs, self.state_handler.name)
 
     ha.update_failsafe = update_failsafe
     ha.check_failsafe_topology = check_failsafe_topology
@@ -73,6 +74,12 @@ def may_lead(ha):
     """Tells whether this member may take over: in a synchronous cluster as a standby."""
     server = ha.state_handler
     return server.state == "running" and (not ha.sync_mode_is_active() or ha.cluster.sync.matches(server.name))
+
+
+def has_time(dcs, name):
+    """Tells whether the leader key is name's for longer than another whole try to refresh it
+    takes, and the questions to everybody after that."""
+    return (time_left(dcs, name) or 0) > dcs.loop_wait + dcs._retry.deadline + 4
 
 
 def time_left(dcs, name):
@@ -116,6 +123,7 @@ def check(ha, api, etcd3):
         (ha.Ha._handle_dcs_error, "if self.is_failsafe_mode() and self.check_failsafe_topology():"),
         (ha.Ha.load_cluster_from_dcs, "self.cluster = cluster = self._failsafe.update_cluster(cluster)"),
         (ha.Failsafe.set_is_active, "self._reset_state()"),
+        (etcd3.AbstractEtcd.__init__, "self._retry = Retry(deadline=config['retry_timeout']"),
         (etcd3.Etcd3Client.watchrange, "kwargs = self._prepare_common_parameters(1, self.read_timeout)"),
         (etcd3.Etcd3Client.watchrange, "request_executor = self._prepare_request(kwargs, {'create_request': params})"),
     ]
