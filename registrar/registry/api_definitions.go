@@ -125,6 +125,9 @@ func (t *Tables) putDefinition(tx *state.Tx, d *Definition, admin bool) error {
 	if err != nil {
 		return err
 	}
+	if err := record.allow(d.ID, admin); err != nil {
+		return err
+	}
 	if plan, known := t.planDefinition(d.ID); known {
 		if err := d.takePlan(plan, admin); err != nil {
 			return err
@@ -132,6 +135,18 @@ func (t *Tables) putDefinition(tx *state.Tx, d *Definition, admin bool) error {
 	}
 	record.Definition, record.ByAdmin = *d, admin
 	tx.PutJSON(key, record)
+	return nil
+}
+
+// allow refuses to let others change what an admin has put: it may be the container
+// of a plan that has no instance yet.
+func (r DefinitionRecord) allow(id string, admin bool) error {
+	if r.ByAdmin && !admin {
+		return Problem{
+			Status: http.StatusForbidden,
+			Text:   fmt.Sprintf("definition '%s' was put by an admin: changing it needs the role admin", id),
+		}
+	}
 	return nil
 }
 
@@ -155,11 +170,12 @@ func (d *Definition) takePlan(plan Definition, admin bool) error {
 
 func (a *API) deleteDefinition(r *http.Request) (int, any, error) {
 	id := pathID(r)
-	err := a.change(r.Context(), "delete definition "+id, func(tx *state.Tx) error { return a.tables.deleteDefinition(tx, id) })
+	admin := callerOf(r.Context()).Role == RoleAdmin
+	err := a.change(r.Context(), "delete definition "+id, func(tx *state.Tx) error { return a.tables.deleteDefinition(tx, id, admin) })
 	return http.StatusOK, struct{}{}, err
 }
 
-func (t *Tables) deleteDefinition(tx *state.Tx, id string) error {
+func (t *Tables) deleteDefinition(tx *state.Tx, id string, admin bool) error {
 	key := state.DefinitionKey(id)
 	record, there, err := state.Load(tx, key, state.JSON[DefinitionRecord])
 	if err != nil {
@@ -171,6 +187,9 @@ func (t *Tables) deleteDefinition(tx *state.Tx, id string) error {
 	}
 	if !there {
 		return notFound("definition", id)
+	}
+	if err := record.allow(id, admin); err != nil {
+		return err
 	}
 	tx.Delete(key)
 	tx.DeletePrefix(state.BuildPrefix(id))

@@ -121,4 +121,9 @@ func TestPlansContainerIsPut(t *testing.T) {
 	if s.record(state.DefinitionKey("other-plan"), &other); other.ImageOr("ours") != "ours" {
 		t.Errorf("brokers read %+v", other)
 	}
+	s.put("definition", `{"id": "coming-plan", "image": {"name": "ours:1"}}`)
+	for _, method := range []string{"PUT", "DELETE"} {
+		path, body := "/registry-svc/definition/coming-plan", `{"image": {"name": "theirs:1"}}`
+		s.refused(s.call(method, path, editor, body), 403, "definition 'coming-plan' was put by an admin: changing it needs the role admin", "")
+	}
 }

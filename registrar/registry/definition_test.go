@@ -101,7 +101,7 @@ func TestDefinitionInUseIsNotDeleted(t *testing.T) {
 	s.put("definition", `{"id": "x", "image": {"name": "b", "internalPorts": [80]}}`)
 	s.refused(s.call("DELETE", "/registry-svc/definition/x", editor, ""), 409, "definition 'x' is used by deployment 'y'", "")
 	s.put("deployment", `{"id": "y", "definitionId": "z"}`)
-	if a := s.call("DELETE", "/registry-svc/definition/x", editor, ""); a.status != 200 {
+	if a := s.call("DELETE", "/registry-svc/definition/x", admin, ""); a.status != 200 {
 		t.Errorf("deleting a definition that is not used any more: %d %v", a.status, a.body)
 	}
 	s.refused(s.call("GET", "/registry-svc/definition/x", viewer, ""), 404, "there is no definition 'x'", "")
@@ -109,7 +109,7 @@ func TestDefinitionInUseIsNotDeleted(t *testing.T) {
 	if a := s.call("DELETE", "/registry-svc/deployment/y", editor, ""); a.status != 202 {
 		t.Errorf("deleting the deployment: %d %v", a.status, a.body)
 	}
-	if a := s.call("DELETE", "/registry-svc/definition/z", editor, ""); a.status != 200 {
+	if a := s.call("DELETE", "/registry-svc/definition/z", admin, ""); a.status != 200 {
 		t.Errorf("deleting the definition of a deleted deployment: %d %v", a.status, a.body)
 	}
 }
