@@ -14,6 +14,9 @@ func (s *Site) Greeted(req Request, reply Reply, err error) error {
 	if err != nil || s.self.UUID != req.From.UUID || s.isMember() != nil {
 		return nil
 	}
+	if reply.Federation == s.self.Federation {
+		s.forgive(reply.Peer)
+	}
 	switch {
 	case reply.Evicted > 0:
 		s.freeze(reply.Evicted)
@@ -50,6 +53,16 @@ func (s *Site) remind(to Peer) {
 	id := LetterID{e.Tx, to.DC}
 	if _, written := s.outbox.get(id); ok && e.Proposal.adds(to) && !written {
 		s.outbox.put(id, Letter{To: to, Epoch: e.Epoch, Candidate: true})
+	}
+}
+
+// forgive drops the letter to a candidate that went elsewhere, and is a member all
+// the same: what was in the way has gone, and another member's letter came.
+func (s *Site) forgive(to Peer) {
+	for id, l := range s.outbox.all() {
+		if l.Elsewhere != "" && l.To.is(to) {
+			s.outbox.remove(id)
+		}
 	}
 }
 

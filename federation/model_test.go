@@ -47,6 +47,15 @@ func TestModel(t *testing.T) {
 	}
 }
 
+// Schedules that once found a fault are played for good.
+func TestModelOfOldFaults(t *testing.T) {
+	for _, seed := range []uint64{
+		5569284427755, // a candidate that had gone elsewhere was a member all the same, and a letter to it stayed
+	} {
+		play(t, seed)
+	}
+}
+
 // play plays one schedule and tells its story.
 func play(t *testing.T, seed uint64) {
 	t.Helper()
