@@ -11,7 +11,7 @@ type lane struct {
 }
 
 // attach gives a route its lane: what the kernel leads to its leader already, as
-// an earlier router has left it, stays.
+// an earlier router has left it, stays, unless new connections have to wait.
 func (r *route) attach(l lane) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -21,7 +21,7 @@ func (r *route) attach(l lane) {
 	r.lane = l
 	addr, _ := r.reign.leader.kernelAddr()
 	l.kernel.Adopt(l.port, addr)
-	if l.breaker.isOn() {
+	if l.breaker.isOn() || r.reign.leader.held {
 		l.hold()
 	}
 	r.pursue(r.reign)
