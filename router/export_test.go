@@ -37,7 +37,7 @@ func PauseBetween(before, now string) time.Duration {
 
 // Choose is choose, which a prober does with the addresses of a name.
 func Choose(ctx context.Context, all ...netip.AddrPort) netip.AddrPort {
-	return newProber(time.Second, nil, nil).choose(ctx, all)
+	return newProber(time.Minute, nil, nil).choose(ctx, all)
 }
 
 // IsSilent is isSilent, which the event loops ask of sockets.
