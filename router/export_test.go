@@ -90,3 +90,32 @@ func (k told) Opened() (map[uint16]uint64, error) {
 }
 
 func (k told) Open() (map[uint16]int, error) { return map[uint16]int{0: k.Census.Open()}, nil }
+
+// Outage is a plane that heeds its breaker only when it is told to.
+type Outage struct {
+	plane *plane
+	grace *time.Timer
+}
+
+// NewOutage returns one with a grace that no test outlives.
+func NewOutage() *Outage {
+	cfg := Config{BreakGrace: time.Hour, Registry: prometheus.NewRegistry()}
+	o := &Outage{plane: &plane{cfg: cfg, breaker: newBreaker(cfg, slog.Default())}, grace: time.NewTimer(idle)}
+	o.grace.Stop()
+	return o
+}
+
+// Turn breaks or closes the circuit.
+func (o *Outage) Turn(on bool) { o.plane.breaker.turn(on) }
+
+// Heed has the plane heed what was turned, and reports whether the grace has begun.
+func (o *Outage) Heed() (begun bool) {
+	o.plane.heed(o.grace)
+	return o.grace.Stop()
+}
+
+// End says that the grace is over, and reports whether the plane has cut its sessions.
+func (o *Outage) End() (cut bool) {
+	o.plane.clear()
+	return o.plane.cleared
+}
