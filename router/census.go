@@ -61,8 +61,8 @@ func (c *census) run(ctx context.Context) error {
 
 // take brings limits up to date, at the least cost that will do: as long as this
 // host tracks fewer flows of any kind than would be near a limit, nothing is
-// counted; as long as too few sessions were opened since the last count, they are
-// not counted one by one.
+// counted; as long as too few sessions were opened since the last count, and none
+// cut, they are not counted one by one.
 func (c *census) take() error {
 	routes := c.fast.led()
 	if c.haveRoom(routes) {
@@ -138,7 +138,7 @@ func (c *census) forget(routes map[uint16]*route) {
 }
 
 // isUnsure reports whether an estimate will not do: it may be near a limit, or
-// stand on a count from before a cut.
+// stand on no count, or on one from before a cut.
 func (c *census) isUnsure(now map[*route]tally) bool {
 	var all int64
 	for r, n := range now {
