@@ -22,6 +22,9 @@ type breaker struct {
 	grace time.Duration
 	log   *slog.Logger
 	on    atomic.Bool
+	// breaks is how often the circuit has been broken. Somebody who looks now and then
+	// learns from it of one that was closed and broken again meanwhile.
+	breaks atomic.Uint64
 	// news tells the plane of a change. Who comes in heeds it without being told.
 	news chan struct{}
 
@@ -62,6 +65,7 @@ func (b *breaker) turn(on bool) (changed bool) {
 		return false
 	}
 	if on {
+		b.breaks.Add(1)
 		b.log.Warn("circuit is broken by an operator: no new sessions", "grace", b.grace)
 	} else {
 		b.log.Info("circuit is closed again")

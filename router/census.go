@@ -20,15 +20,27 @@ const (
 // what comes near a limit is left to user space, which counts exactly. See
 // docs/decisions/0042.
 type census struct {
-	kernel *kernel.Plane
+	kernel counter
 	fast   *fastPath
 	limits *limits
-	// open are the sessions that the last count found, by port, and opened those
-	// that had ever been led by then.
-	open   map[uint16]int
-	opened map[uint16]uint64
+	// last is what the last count one by one has found.
+	last map[*route]tally
 	// full is whether all of them together are near the limit.
 	full bool
+}
+
+// counter counts what the kernel leads, by port: how many sessions it has led ever,
+// and how many are open, which costs more.
+type counter interface {
+	Opened() (map[uint16]uint64, error)
+	Open() (map[uint16]int, error)
+}
+
+// tally is what a count has found of one route: the open sessions, those that had
+// ever been led by then, and how often it had been cut before.
+type tally struct {
+	open         int64
+	opened, cuts uint64
 }
 
 func newCensus(f *fastPath, k *kernel.Plane) *census {
@@ -49,30 +61,56 @@ func (c *census) run(ctx context.Context) error {
 
 // take brings limits up to date, at the least cost that will do: as long as this
 // host tracks fewer flows of any kind than would be near a limit, nothing is
-// counted; as long as too few sessions were opened since the last count, they are
-// not counted one by one.
+// counted; as long as too few sessions were opened since the last count, and none
+// cut, they are not counted one by one.
 func (c *census) take() error {
 	routes := c.fast.led()
 	if c.haveRoom(routes) {
 		c.forget(routes)
 		return nil
 	}
-	opened, err := c.kernel.Opened()
+	return c.count(routes)
+}
+
+// count asks the kernel. Who is cut meanwhile has no sessions there, whatever was
+// counted: those that come back at once must find their places free.
+func (c *census) count(routes map[uint16]*route) error {
+	now, err := c.estimate(routes)
 	if err != nil {
 		return err
 	}
-	if !c.note(routes, opened) {
+	if !c.isUnsure(now) {
+		c.publish(now)
 		return nil
 	}
-	if c.open, err = c.kernel.Open(); err != nil {
+	open, err := c.kernel.Open()
+	if err != nil {
 		return err
 	}
-	c.opened = opened
-	c.note(routes, opened)
+	for port, r := range routes {
+		now[r] = tally{open: int64(open[port]), opened: now[r].opened, cuts: now[r].cuts}
+	}
+	c.last = now
+	c.publish(now)
 	for _, r := range routes {
-		r.fill(c.full || c.isCrowded(r))
+		r.fill(c.full || c.isCrowded(r, r.led.Load()))
 	}
 	return nil
+}
+
+// estimate returns how many sessions are open at most.
+func (c *census) estimate(routes map[uint16]*route) (map[*route]tally, error) {
+	now := make(map[*route]tally, len(routes))
+	for _, r := range routes {
+		now[r] = tally{cuts: r.cutsUntilNow()}
+	}
+	opened, err := c.kernel.Opened()
+	for port, r := range routes {
+		last := c.last[r]
+		most := last.open + int64(since(last.opened, opened[port]))
+		now[r] = tally{open: most, opened: opened[port], cuts: now[r].cuts}
+	}
+	return now, err
 }
 
 // haveRoom reports whether no limit can be near.
@@ -91,32 +129,45 @@ func (c *census) haveRoom(routes map[uint16]*route) bool {
 
 // forget takes the kernel's sessions for none: they are too few to matter.
 func (c *census) forget(routes map[uint16]*route) {
-	if c.limits.led.Swap(0) == 0 {
+	if c.limits.led.Load() == 0 {
 		return
 	}
 	for _, r := range routes {
-		r.led.Store(0)
+		r.setLed(tally{})
 	}
 }
 
-// note sets how many sessions the kernel has at most, and reports whether that
-// may be near a limit.
-func (c *census) note(routes map[uint16]*route, opened map[uint16]uint64) (near bool) {
+// isUnsure reports whether an estimate will not do: it may be near a limit, or
+// stand on no count, or on one from before a cut.
+func (c *census) isUnsure(now map[*route]tally) bool {
 	var all int64
-	for port, r := range routes {
-		most := int64(c.open[port]) + int64(since(c.opened[port], opened[port]))
-		r.led.Store(most)
-		all += most
-		near = near || r.isFull() || c.isCrowded(r)
+	for r, n := range now {
+		last, counted := c.last[r]
+		if !counted || last.cuts != n.cuts || r.isFull() || c.isCrowded(r, n.open) {
+			return true
+		}
+		all += n.open
 	}
-	c.limits.led.Store(all)
-	c.full = c.limits.crowd(all+c.limits.open.Load(), c.limits.sessions, c.full)
-	return near || c.full
+	return c.isFull(all)
 }
 
-// isCrowded reports whether an instance is near its limit.
-func (c *census) isCrowded(r *route) bool {
-	return c.limits.crowd(r.led.Load()+r.clients.Load(), c.limits.of(r), r.isFull())
+// publish has limits hold for what is counted.
+func (c *census) publish(now map[*route]tally) {
+	for r, n := range now {
+		r.setLed(n)
+	}
+	c.full = c.isFull(c.limits.led.Load())
+}
+
+// isFull reports whether all sessions are near the limit if so many are in the kernel.
+func (c *census) isFull(led int64) bool {
+	return c.limits.crowd(led+c.limits.open.Load(), c.limits.sessions, c.full)
+}
+
+// isCrowded reports whether an instance is near its limit if it has so many
+// sessions in the kernel.
+func (c *census) isCrowded(r *route, led int64) bool {
+	return c.limits.crowd(led+r.clients.Load(), c.limits.of(r), r.isFull())
 }
 
 // crowd reports whether so many sessions are near a limit: a tenth of it is left,

@@ -11,7 +11,7 @@ type lane struct {
 }
 
 // attach gives a route its lane: what the kernel leads to its leader already, as
-// an earlier router has left it, stays.
+// an earlier router has left it, stays, unless new connections have to wait.
 func (r *route) attach(l lane) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -21,7 +21,7 @@ func (r *route) attach(l lane) {
 	r.lane = l
 	addr, _ := r.reign.leader.kernelAddr()
 	l.kernel.Adopt(l.port, addr)
-	if l.breaker.isOn() {
+	if l.breaker.isOn() || r.reign.leader.held {
 		l.hold()
 	}
 	r.pursue(r.reign)
@@ -53,8 +53,36 @@ func (l leader) kernelAddr() (netip.AddrPort, bool) {
 func (r *route) cutLane() {
 	if l := r.lane; l.lanes != nil {
 		l.kernel.Cut(l.port)
-		l.limits.led.Add(-r.led.Swap(0))
+		r.uncount()
 	}
+}
+
+// uncount takes the kernel's sessions for none, which have been cut. It is called
+// under mu.
+func (r *route) uncount() {
+	r.cuts++
+	r.lane.limits.led.Add(-r.led.Swap(0))
+}
+
+// cutsUntilNow returns how often the kernel's sessions have been cut.
+func (r *route) cutsUntilNow() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.cuts
+}
+
+// setLed takes in how many sessions the kernel has: none of those that were counted,
+// if they have been cut since the count began.
+func (r *route) setLed(n tally) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.lane.lanes == nil {
+		return
+	}
+	if n.cuts != r.cuts {
+		n.open = 0
+	}
+	r.lane.limits.led.Add(n.open - r.led.Swap(n.open))
 }
 
 // hold has new connections come to user space. It is called under the route's mu.

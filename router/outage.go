@@ -16,23 +16,26 @@ func (p *plane) turnBack(s *session) {
 }
 
 // heed has the breaker's state hold in what is routed already. Sessions stay for
-// the grace, if the circuit was not broken before.
+// the grace, which begins with each break.
 func (p *plane) heed(grace *time.Timer) {
+	breaks := p.breaker.breaks.Load() // before isOn: a break that comes now is news once more
 	broken := p.breaker.isOn()
 	p.eachRoute(func(r *route) { r.heed(broken) })
 	switch {
 	case !broken:
 		grace.Stop()
 		p.cleared = false
-	case !p.broken:
+	case breaks != p.breaks:
 		grace.Reset(p.cfg.BreakGrace)
+		p.cleared = false
 	}
-	p.broken = broken
+	p.breaks = breaks
 }
 
-// clear cuts all sessions when the grace is over.
+// clear cuts all sessions when the grace is over, unless there has been another
+// break that is not heeded yet.
 func (p *plane) clear() {
-	if p.broken && p.breaker.isOn() {
+	if p.breaker.isOn() && p.breaker.breaks.Load() == p.breaks {
 		p.cleared = true
 		p.eachRoute((*route).expel)
 	}

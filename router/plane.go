@@ -38,9 +38,10 @@ type plane struct {
 	readings map[string]*reading
 	ports    map[portKey]*port
 	shut     map[portKey]*port
-	// broken is whether the circuit is, as far as run has heeded it, and cleared
-	// whether the grace is over.
-	broken, cleared bool
+	// breaks is how often the circuit has been broken, as far as run has heeded it, and
+	// cleared whether the grace of the last break is over.
+	breaks  uint64
+	cleared bool
 	// conns counts the goroutines of connections that wait or are refused.
 	conns sync.WaitGroup
 }

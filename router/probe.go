@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/pgpatron/pgpatron/patroni"
@@ -110,8 +111,6 @@ func (p *prober) probe(ctx context.Context, g *reign, s *probing) error {
 
 // locate finds the address of the reign's leader.
 func (p *prober) locate(ctx context.Context, g *reign) bool {
-	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
-	defer cancel()
 	target, err := p.find(ctx, g.leader.addr)
 	if err != nil {
 		p.log.Warn("leader's address can not be resolved, will retry", "addr", g.leader.addr, "err", err)
@@ -123,21 +122,38 @@ func (p *prober) locate(ctx context.Context, g *reign) bool {
 
 // find returns the address of a server.
 func (p *prober) find(ctx context.Context, hostPort string) (netip.AddrPort, error) {
-	all, err := resolve(ctx, hostPort)
+	resolving, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	all, err := resolve(resolving, hostPort)
 	if err != nil {
 		return netip.AddrPort{}, err
 	}
 	return p.choose(ctx, all), nil
 }
 
-// choose returns one of a name's addresses that takes connections, if any does: a
-// host that has an IPv6 address need not serve there.
+// choose returns the first of a name's addresses to take a connection, if any does:
+// a host that has an IPv6 address need not serve there. All are asked at once, so
+// that one which is silent hides no other.
 func (p *prober) choose(ctx context.Context, all []netip.AddrPort) netip.AddrPort {
-	if len(all) > 1 {
-		for _, at := range all {
-			if p.accepts(ctx, at.String()) {
-				return at
+	if len(all) == 1 {
+		return all[0]
+	}
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	answers := make(chan netip.AddrPort, len(all))
+	for _, at := range all {
+		asking.Go(func() {
+			if !p.accepts(ctx, at.String()) {
+				at = netip.AddrPort{}
 			}
+			answers <- at
+		})
+	}
+	for range all {
+		if at := <-answers; at.IsValid() {
+			return at
 		}
 	}
 	return all[0]

@@ -1,8 +1,13 @@
 package router_test
 
 import (
+	"context"
+	"net"
 	"net/netip"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/pgpatron/pgpatron/router"
 )
@@ -28,4 +33,47 @@ func TestChoosesAnAddressThatAnswers(t *testing.T) {
 	if got := router.Choose(t.Context(), nobody, nobody); got != nobody {
 		t.Errorf("got %v, want %v, as there is no other", got, nobody)
 	}
+}
+
+// An address that does not answer at all does not use up the time of the others.
+func TestSilentAddressHidesNoOther(t *testing.T) {
+	silent, somebody := listenInSilence(t), netip.MustParseAddrPort(serve(t, echo))
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	for _, all := range [][]netip.AddrPort{{silent, somebody}, {somebody, silent}} {
+		if got := router.Choose(ctx, all...); got != somebody {
+			t.Errorf("got %v of %v, want %v, which answers", got, all, somebody)
+		}
+	}
+	if got := router.Choose(ctx, silent, silent); got != silent {
+		t.Errorf("got %v, want %v, as there is no other", got, silent)
+	}
+}
+
+// listenInSilence listens without taking a connection: with one in its queue, which
+// has no room for a second, the kernel answers no other.
+func listenInSilence(t *testing.T) netip.AddrPort {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Listen(fd, 0); err != nil {
+		t.Fatal(err)
+	}
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(name.(*unix.SockaddrInet4).Port))
+	waiting, err := net.Dial("tcp", at.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { waiting.Close() })
+	return at
 }

@@ -72,6 +72,8 @@ type route struct {
 	// last is the newest leader that was not nobody.
 	last leader
 	lane lane
+	// cuts is how often what the kernel leads has been cut.
+	cuts uint64
 }
 
 func newRoute(ctx context.Context, instance string, m *metrics, log *slog.Logger) *route {

@@ -19,14 +19,19 @@ import (
 func brokenCircuitLeadsNobody(t *testing.T, s *site) {
 	s.Lead(s.pg[0])
 	s.stop()
-	s.startRouter(router.Config{BreakGrace: 2 * time.Second, LeaveRules: true})
+	s.startRouter(router.Config{BreakGrace: time.Minute, LeaveRules: true})
 	eventually(t, "the kernel leads", func() bool { return s.leads(s.portNumber()) })
 	kept := s.session()
 	s.turn("DISABLED")
 	eventually(t, "the kernel leads no more", func() bool { return !s.leads(s.portNumber()) })
 	s.expectBroken()
+	s.expectAlive(kept)
 	s.turn("")
 	eventually(t, "the kernel leads again", func() bool { return s.leads(s.portNumber()) })
+	s.expectServer(0)
+	s.expectAlive(kept)
+	s.stop()
+	s.startRouter(router.Config{BreakGrace: time.Second, LeaveRules: true})
 	s.expectServer(0)
 	s.expectAlive(kept)
 	s.turn("DISABLED")
@@ -44,17 +49,20 @@ func routerStartsBroken(t *testing.T, s *site) {
 	s.stop()
 	s.startRouter(router.Config{LeaveRules: true})
 	eventually(t, "the kernel leads", func() bool { return s.leads(s.portNumber()) })
-	for _, grace := range []time.Duration{0, 2 * time.Second} {
-		kept := s.session()
+	startBroken := func(grace time.Duration) {
 		s.stop()
 		s.turn("DISABLED")
 		s.startRouter(router.Config{LeaveRules: true, BreakGrace: grace})
+	}
+	for _, grace := range []time.Duration{0, time.Second} {
+		kept := s.session()
+		startBroken(time.Minute)
 		eventually(t, "the kernel leads no more", func() bool { return !s.leads(s.portNumber()) })
 		s.expectBroken()
-		if grace > 0 {
-			s.expectAlive(kept)
-		}
+		s.expectAlive(kept)
+		startBroken(grace)
 		s.expectReset(kept.Conn())
+		s.expectBroken()
 		s.turn("")
 		eventually(t, "the kernel leads again", func() bool { return s.leads(s.portNumber()) })
 		s.expectServer(0)

@@ -21,6 +21,15 @@ type Counters struct {
 
 // Counters returns those of every port that the kernel has led.
 func (p *Plane) Counters() (map[uint16]Counters, error) {
+	all, err := p.countLed()
+	if err != nil {
+		return nil, err
+	}
+	return all, p.countOpen(all)
+}
+
+// countLed returns what the tables have counted.
+func (p *Plane) countLed() (map[uint16]Counters, error) {
 	all := map[uint16]Counters{}
 	p.asking.Lock()
 	defer p.asking.Unlock()
@@ -29,7 +38,7 @@ func (p *Plane) Counters() (map[uint16]Counters, error) {
 			return nil, err
 		}
 	}
-	return all, p.countOpen(all)
+	return all, nil
 }
 
 // countOpen adds the flows that are tracked.
@@ -59,8 +68,6 @@ func (p *Plane) Opened() (map[uint16]uint64, error) {
 // Open returns Counters.Open of every port that has any and has not been told to be
 // cut. It costs a walk through all that this host's kernel tracks.
 func (p *Plane) Open() (map[uint16]int, error) {
-	p.asking.Lock()
-	defer p.asking.Unlock()
 	open, err := p.teller.open()
 	maps.DeleteFunc(open, func(port uint16, _ int) bool { return p.ending.has(port) })
 	return open, err

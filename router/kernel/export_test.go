@@ -14,3 +14,10 @@ func SendAcknowledgement(from, to netip.AddrPort, seq, acknowledged uint32) erro
 	defer p.close()
 	return p.send(segment{from: from, to: to, seq: seq, ack: acknowledged, flags: ack})
 }
+
+// WhileCounting runs do while no count of flows comes to an end.
+func (p *Plane) WhileCounting(do func()) {
+	p.teller.mu.Lock()
+	defer p.teller.mu.Unlock()
+	do()
+}

@@ -79,7 +79,8 @@ type Plane struct {
 	// leading has the ports that may be led, and those whose doubts are not told yet;
 	// ending those that were told to be cut and may still have flows.
 	leading, ending portSet
-	// asking guards the connections of all who only read.
+	// asking guards asker, which all share who only read the tables. Who has a
+	// connection to lead waits for it, so it is not held while teller counts.
 	asking sync.Mutex
 	asker  *nftables.Conn
 	teller *teller

@@ -33,6 +33,7 @@ func TestPlane(t *testing.T) {
 		{"FlushedRulesComeBack", flushedRulesComeBack},
 		{"ServerThatEndsConnectionsIsDoubted", serverThatEndsConnectionsIsDoubted},
 		{"Counters", counters},
+		{"CountingKeepsNobodyWaiting", countingKeepsNobodyWaiting},
 		{"OneRouterAtATime", oneRouterAtATime},
 		{"RemoveCutsWhatIsLeft", removeCutsWhatIsLeft},
 		{"BytesArriveAfterAnEarlyEnd", bytesArriveAfterAnEarlyEnd},
@@ -302,6 +303,28 @@ func counters(t *testing.T, l *lab) {
 	if after.SentPackets == before.SentPackets || after.ReceivedPackets == before.ReceivedPackets {
 		t.Errorf("no packets were counted: %+v", after)
 	}
+}
+
+// Who asks for doubts before each connection does not wait for those who count, which
+// is a walk through all flows.
+func countingKeepsNobodyWaiting(t *testing.T, l *lab) {
+	p, _ := l.start(kernel.Config{})
+	p.Offer(l.portNumber(), l.l1["ipv4"].addr)
+	l.reach("direct", "ipv4", l.l1["ipv4"])
+	var counting sync.WaitGroup
+	defer counting.Wait()
+	p.WhileCounting(func() {
+		begun := make(chan struct{}, 2)
+		counting.Go(func() { begun <- struct{}{}; p.Open() })
+		counting.Go(func() { begun <- struct{}{}; p.Counters() })
+		<-begun
+		<-begun
+		for range 100 { // by then both have come to the flows
+			if p.Doubted(l.portNumber()) {
+				t.Error("the leader is doubted")
+			}
+		}
+	})
 }
 
 func (l *lab) counters(p *kernel.Plane) kernel.Counters {

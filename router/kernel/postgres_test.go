@@ -51,6 +51,7 @@ func TestRouter(t *testing.T) {
 		{"LimitsHoldForBothPlanes", limitsHoldForBothPlanes},
 		{"BrokenCircuitLeadsNobody", brokenCircuitLeadsNobody},
 		{"RouterStartsBroken", routerStartsBroken},
+		{"RouterStartsHeld", routerStartsHeld},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, s.in(t)) })
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"sync"
 
 	"github.com/mdlayher/netlink"
 	"github.com/ti-mo/conntrack"
@@ -15,8 +16,11 @@ import (
 // teller counts flows. It reads of each only what it needs: where connections are
 // short, the kernel remembers tens of thousands that have ended.
 type teller struct {
-	conn   *netfilter.Conn
 	listen netip.Addr
+
+	// mu guards conn, for as long as a count takes.
+	mu   sync.Mutex
+	conn *netfilter.Conn
 }
 
 func dialTeller(listen netip.Addr) (*teller, error) {
@@ -32,6 +36,8 @@ func (t *teller) close() error { return t.conn.Close() }
 // open returns how many flows to each port have been led somewhere and have not
 // ended.
 func (t *teller) open() (map[uint16]int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	found := map[uint16]int{}
 	for _, f := range families {
 		flows, err := t.dump(f)
