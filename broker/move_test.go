@@ -232,14 +232,65 @@ func TestMoveIsTakenBack(t *testing.T) {
 	}
 }
 
+// TestCopyIsLevelOnEveryNode: a node that is behind could lead the copy a moment
+// later. Until all have everything nothing is decided, and a leader that lacks
+// something is not promoted.
+func TestCopyIsLevelOnEveryNode(t *testing.T) {
+	a, b := newSisters(t)
+	login := a.provisionGlobal("i")
+	a.database.setDown(true)
+	a.database.set(func() { a.database.lsn = 1 << 40 })
+	a.put(state.FederationOverlayKey(), reviewing)
+	a.move(t)
+	a.poll("the home is to be frozen", func() bool {
+		step, _ := a.instance("i").Operation.Current()
+		return step.Kind == state.FreezeHome
+	})
+	var replica state.Node
+	for _, n := range b.cluster("i").Nodes {
+		if n.NodeID != b.leader("i") {
+			replica = n
+		}
+	}
+	waits := func(kind state.StepKind) func() bool {
+		return func() bool {
+			op := b.instance("i").Operation
+			step, _ := op.Current()
+			return step.Kind == kind && strings.Contains(op.Description, replica.NodeID+" of the copy is")
+		}
+	}
+	b.nodes.Slow(replica.BackendID, true)
+	a.database.setDown(false)
+	b.poll("the replica is waited for", waits(state.CatchUp))
+	if stage := b.note("i", state.MoveOwn).Stage; stage != state.MoveFollowing {
+		t.Errorf("the copy is %s while a node is behind", stage)
+	}
+	b.nodes.Slow(replica.BackendID, false)
+	b.poll("the copy is level", func() bool { return b.note("i", state.MoveOwn).Stage == state.MoveLevel })
+
+	b.nodes.Slow(replica.BackendID, true)
+	b.nodes.Lead("i", replica.NodeID)
+	b.poll("another leads the copy", func() bool { return b.leader("i") == replica.NodeID })
+	if _, err := a.client.Delete(t.Context(), state.FederationOverlayKey()); err != nil {
+		t.Fatal(err)
+	}
+	b.poll("the new leader is waited for", waits(state.PromoteCopy))
+	if config := b.nodes.Config("i"); strings.Contains(config, "standby_cluster") {
+		t.Errorf("who lacks something is promoted: %s", config)
+	}
+	b.nodes.Slow(replica.BackendID, false)
+	a.moves()
+	wantMoved(t, a, b, login)
+}
+
+// reviewing is a round of the federation that is under way for too long.
+const reviewing = `{"kind":"candidate-review","tx":"t","coordinator":"dc-0","base_epoch":2,"expires":"2100-01-01T00:00:00Z","proposal":{"kind":"add","peers":[{"dc":"dc-3","address":"10.0.0.3:1"}]}}`
+
 // TestMoveIsNotDecided: the federation is busy with something else, for too long.
 func TestMoveIsNotDecided(t *testing.T) {
 	a, b := newSisters(t)
 	a.provisionGlobal("i")
-	review := `{"kind":"candidate-review","tx":"t","coordinator":"dc-0","base_epoch":2,"expires":"2100-01-01T00:00:00Z","proposal":{"kind":"add","peers":[{"dc":"dc-3","address":"10.0.0.3:1"}]}}`
-	if _, err := a.client.Put(t.Context(), state.FederationOverlayKey(), review); err != nil {
-		t.Fatal(err)
-	}
+	a.put(state.FederationOverlayKey(), reviewing)
 	a.move(t)
 	wantStayed(t, a, b, "dc-0 is in candidate-review for dc-3")
 }
