@@ -117,7 +117,7 @@ func (d *driver) takeIn(tx *state.Tx, peer state.MoveNote, own *state.MoveNote) 
 	if err := d.tables.countIn(tx, plan); err != nil {
 		return err
 	}
-	in.Operation = newOperation(state.Arrival, stepPlan, "making a copy")
+	in.Operation = newOperation(state.Arrival, stepTravel, "making a copy")
 	in.Operation.ID, in.Operation.Site, in.History = peer.Move, peer.From, nil
 	in.Operation.Plan, in.Operation.StepSince = arrivalPlan(cluster, peer.From), in.Operation.Started
 	cluster.Nodes = newNodes(in, backends)

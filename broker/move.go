@@ -37,7 +37,7 @@ func (o operator) Move(ctx context.Context, id, site string) (admin.Operation, e
 		if !made {
 			return admin.Errorf(http.StatusConflict, "instance %q has no cluster to move", id)
 		}
-		op := newOperation(state.Move, stepPlan, "asking "+site)
+		op := newOperation(state.Move, stepTravel, "asking "+site)
 		op.Site, op.Plan, op.StepSince = site, movePlan(cluster, site), op.Started
 		in.Begin(op)
 		tx.PutJSON(state.FederationMoveKey(id, state.MoveOwn), state.MoveNote{

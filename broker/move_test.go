@@ -79,6 +79,11 @@ func TestInstanceMoves(t *testing.T) {
 	refused(t, err, http.StatusConflict, "is busy")
 	a.moves()
 	wantMoved(t, a, b, login)
+	for _, s := range []*site{a, b} {
+		if step := s.instance("i").Operation.Step; step != "travel" {
+			t.Errorf("the journal was at step %q: a broker that knows of no moves would give up", step)
+		}
+	}
 
 	for _, r := range []reply{
 		a.call("PUT", bindingPath("i", "c"), bindOrder(clusterPlan, nil)),

@@ -144,6 +144,8 @@ func (o operator) Abandon(ctx context.Context, id string) (admin.Operation, erro
 		switch {
 		case !op.Running():
 			return admin.Errorf(http.StatusConflict, "no operation is under way")
+		case !known(op.Type):
+			return admin.Errorf(http.StatusConflict, "the operation is of a type that this version does not know: %s", op.Type)
 		case op.Type == state.Deprovision:
 			return o.forgetUnreachable(tx, in)
 		case op.Type == state.Provision:
