@@ -71,7 +71,7 @@ func (t turn) status(ctx context.Context, node string) (patroni.Status, error) {
 // for the federation's decision.
 func (t turn) catchUp() outcome {
 	own, peer := t.said(state.MoveOwn), t.said(state.MovePeer)
-	if t.cfg.GlobalPorts.Home(t.in.InstanceID) == own.To {
+	if own.To != "" && t.cfg.GlobalPorts.Home(t.in.InstanceID) == own.To {
 		return passed
 	}
 	if peer.LSN == 0 {

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/pgpatron/pgpatron/broker/admin"
+	"github.com/pgpatron/pgpatron/federation"
 	"github.com/pgpatron/pgpatron/fixtures"
 	"github.com/pgpatron/pgpatron/state"
 )
@@ -286,6 +287,26 @@ func TestCopyIsLevelOnEveryNode(t *testing.T) {
 	b.nodes.Slow(replica.BackendID, false)
 	a.moves()
 	wantMoved(t, a, b, login)
+}
+
+// TestSilenceDecidesNothing: a copy of whose move nothing is known waits.
+func TestSilenceDecidesNothing(t *testing.T) {
+	t.Parallel()
+	s := prepareSite(t, "b1")
+	s.config.GlobalPorts = &federation.GlobalPorts{}
+	s.start()
+	s.awaitBackend()
+	s.provision("i", singlePlan)
+	for _, kind := range []state.StepKind{state.CatchUp, state.PromoteCopy} {
+		s.become("i", state.Operation{
+			ID: "o", Type: state.Arrival, State: state.InProgress, Site: "dc-0", Step: "travel", Plan: []state.Step{{Kind: kind, Text: "do it"}},
+		})
+		s.provision("z", singlePlan) // meanwhile the broker has looked
+		s.deprovision("z", singlePlan)
+		if op := s.instance("i").Operation; op.Done != 0 || !op.Running() || s.nodes.Config("i") != "null" {
+			t.Errorf("%s: is now %+v, Patroni was told %s", kind, op, s.nodes.Config("i"))
+		}
+	}
 }
 
 // reviewing is a round of the federation that is under way for too long.
