@@ -289,6 +289,55 @@ func TestCopyIsLevelOnEveryNode(t *testing.T) {
 	wantMoved(t, a, b, login)
 }
 
+// forgetsDead checks that what waits at a site for the removal of a node can not be
+// abandoned while the backend is there, and ends when it is dead for good.
+func (s *site) forgetsDead(t *testing.T, backend string) {
+	t.Helper()
+	ops := operatorOf(t, s)
+	_, err := ops.Abandon(t.Context(), "i")
+	refused(t, err, http.StatusConflict, "registrars of all nodes answer")
+	s.nodes.Die(backend, true)
+	s.poll("the backend is unreachable", func() bool {
+		b, err := ops.Backend(t.Context(), backend)
+		return err == nil && b.Status == state.BackendUnreachable
+	})
+	if _, err := ops.Abandon(t.Context(), "i"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestMoveLeavesADeadBackend: a host of the home never comes back.
+func TestMoveLeavesADeadBackend(t *testing.T) {
+	a, b := newSisters(t)
+	login := a.provisionGlobal("i")
+	a.nodes.Silence("dc-0-h2", true)
+	a.move(t)
+	a.poll("only that host's node is left", func() bool {
+		return strings.Contains(a.instance("i").Operation.Description, "backend dc-0-h2 has not removed its node yet")
+	})
+	a.forgetsDead(t, "dc-0-h2")
+	a.moves()
+	wantMoved(t, a, b, login)
+}
+
+// TestArrivalLeavesADeadBackend: a host that the copy was to be on never comes
+// back, and the move is abandoned.
+func TestArrivalLeavesADeadBackend(t *testing.T) {
+	a, b := newSisters(t)
+	a.provisionGlobal("i")
+	b.nodes.Silence("dc-1-h2", true)
+	a.move(t)
+	a.poll("the copy is being made", func() bool { return b.exists(state.InstanceKey("i")) })
+	if _, err := operatorOf(t, a).Abandon(t.Context(), "i"); err != nil {
+		t.Fatal(err)
+	}
+	b.poll("only that host's node is left", func() bool {
+		return strings.Contains(b.instance("i").Operation.Description, "1 of 2 nodes removed")
+	})
+	b.forgetsDead(t, "dc-1-h2")
+	wantStayed(t, a, b, "abandoned by an operator")
+}
+
 // TestSilenceDecidesNothing: a copy of whose move nothing is known waits.
 func TestSilenceDecidesNothing(t *testing.T) {
 	t.Parallel()
