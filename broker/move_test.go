@@ -55,6 +55,11 @@ func wantMoved(t *testing.T, a, b *site, login binding) {
 	if a.exists(state.ClusterKey("i")) || a.exists(state.BindingKey("i", "b")) || a.exists(state.ReadOnlyKey("i")) {
 		t.Errorf("left at dc-0: %q", a.keys())
 	}
+	for _, switches := range []string{state.DatasourceKey("i", ""), state.SwitchedKey(state.ReplicaSwitchOf("i", ""))} {
+		if n := a.keysUnder(switches); n > 0 {
+			t.Errorf("dc-0 still has %d keys under %s", n, switches)
+		}
+	}
 	for _, s := range []*site{a, b} {
 		s.poll("nothing is left to be said", func() bool { return !s.exists(state.FederationMoveKey("i", state.MoveOwn)) })
 		if s.exists(state.FederationMoveKey("i", state.MovePeer)) {
@@ -75,6 +80,14 @@ func TestInstanceMoves(t *testing.T) {
 	refused(t, err, http.StatusConflict, "dc-0 is this datacenter")
 	_, err = ops.StopForwarding(t.Context(), "i")
 	refused(t, err, http.StatusConflict, "is not forwarded")
+	for _, n := range a.cluster("i").Nodes {
+		if n.NodeID != a.leader("i") {
+			sw := state.ReplicaSwitchOf("i", n.NodeID)
+			if _, err := ops.SwitchReplica(t.Context(), sw.Name, true, admin.Act{Force: true}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 	a.move(t)
 	_, err = ops.Move(t.Context(), "i", "dc-1")
 	refused(t, err, http.StatusConflict, "is busy")
