@@ -168,6 +168,7 @@ func vanished(tx *state.Tx, in *state.Instance) error {
 	tx.Delete(state.ForwardKey(in.InstanceID))
 	tx.Delete(state.InstanceKey(in.InstanceID))
 	why := in.Operation.Failure
+	tellGone(tx, in.InstanceID, fmt.Sprintf("%s failed: %s", state.Arrival, why))
 	return errors.Join(countOut(tx, in.PlanID), say(tx, in.InstanceID, in.Operation.ID, func(n *state.MoveNote) {
 		n.Stage, n.Why = state.MoveRefused, why
 	}))

@@ -85,6 +85,7 @@ func (o operator) StopForwarding(ctx context.Context, id string) (admin.Operatio
 		}
 		tx.Delete(state.ForwardKey(id))
 		tx.Delete(state.InstanceKey(id))
+		tellGone(tx, id, fmt.Sprintf("forwarding to %s ended", in.MovedTo))
 		return errors.Join(o.cfg.Ports.Release(tx, id), countOut(tx, in.PlanID))
 	})
 }

@@ -2,6 +2,7 @@ package broker_test
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -115,7 +116,27 @@ func TestInstanceMoves(t *testing.T) {
 	if a.exists(state.InstanceKey("i")) || a.exists(state.ForwardKey("i")) || a.exists(state.AllocationKey("i")) {
 		t.Errorf("left at dc-0: %q", a.keys())
 	}
+	a.wantGone(t, "forwarding to dc-1 ended")
 	b.deprovision("i", clusterPlan)
+}
+
+// wantGone checks what the event log tells of the end of instance i.
+func (s *site) wantGone(t *testing.T, text string) {
+	t.Helper()
+	s.poll("the log is told: "+text, func() bool { return s.logs(t, text) })
+	if s.logs(t, "deprovision succeeded") {
+		t.Error("the log tells of a deprovision")
+	}
+}
+
+// logs reports whether a text stands in the event log of instance i.
+func (s *site) logs(t *testing.T, text string) bool {
+	t.Helper()
+	events, err := operatorOf(t, s).Events(t.Context(), admin.EventFilter{Instance: "i"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.ContainsFunc(events, func(e admin.Event) bool { return e.Text == text })
 }
 
 // TestMoveCarriesNoSecretInTheOpen: what lies in etcd on the way is sealed.
@@ -349,6 +370,7 @@ func TestArrivalLeavesADeadBackend(t *testing.T) {
 	})
 	b.forgetsDead(t, "dc-1-h2")
 	wantStayed(t, a, b, "abandoned by an operator")
+	b.wantGone(t, "arrival failed: dc-0 took the move back: abandoned by an operator")
 }
 
 // TestSilenceDecidesNothing: a copy of whose move nothing is known waits.
