@@ -117,7 +117,7 @@ func (d *driver) takeIn(tx *state.Tx, peer state.MoveNote, own *state.MoveNote) 
 	if err := d.tables.countIn(tx, plan); err != nil {
 		return err
 	}
-	in.Operation = newOperation(state.Arrival, stepPlan, "making a copy")
+	in.Operation = newOperation(state.Arrival, stepTravel, "making a copy")
 	in.Operation.ID, in.Operation.Site, in.History = peer.Move, peer.From, nil
 	in.Operation.Plan, in.Operation.StepSince = arrivalPlan(cluster, peer.From), in.Operation.Started
 	cluster.Nodes = newNodes(in, backends)
@@ -168,6 +168,7 @@ func vanished(tx *state.Tx, in *state.Instance) error {
 	tx.Delete(state.ForwardKey(in.InstanceID))
 	tx.Delete(state.InstanceKey(in.InstanceID))
 	why := in.Operation.Failure
+	tellGone(tx, in.InstanceID, fmt.Sprintf("%s failed: %s", state.Arrival, why))
 	return errors.Join(countOut(tx, in.PlanID), say(tx, in.InstanceID, in.Operation.ID, func(n *state.MoveNote) {
 		n.Stage, n.Why = state.MoveRefused, why
 	}))

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/pgpatron/pgpatron/broker/planner"
+	"github.com/pgpatron/pgpatron/patroni"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -14,9 +16,7 @@ func (t turn) awaitCopy() outcome {
 	if progress, ready := t.tables.progress(t.cluster); !ready {
 		return waiting("%s", progress)
 	}
-	done, err := t.ask("ask the copy", func(ctx context.Context) error {
-		return t.replayed(ctx, 0)
-	})
+	done, err := t.ask("ask the copy", t.follows)
 	if !done {
 		return retrying("", err)
 	}
@@ -25,30 +25,53 @@ func (t turn) awaitCopy() outcome {
 	}}
 }
 
-// replayed fails until the copy streams from the home, and has replayed all up
-// to a position in the WAL.
-func (t turn) replayed(ctx context.Context, lsn int64) error {
-	client, err := t.rest(t.leader())
-	if err != nil {
-		return err
+// follows fails until the copy streams from the home.
+func (t turn) follows(ctx context.Context) error {
+	s, err := t.status(ctx, t.leader())
+	if err == nil && s.ReplicationState != "streaming" {
+		err = errors.New("the copy does not follow yet")
 	}
-	s, err := client.Status(ctx)
-	switch {
-	case err != nil:
-		return err
-	case s.XLog.ReplayedLocation < lsn:
-		return fmt.Errorf("the copy is %d bytes behind", lsn-s.XLog.ReplayedLocation)
-	case lsn == 0 && s.ReplicationState != "streaming":
-		return errors.New("the copy does not follow yet")
+	return err
+}
+
+// allReplayed fails until every node of the copy has all up to a position in the
+// WAL: then whoever leads it has.
+func (t turn) allReplayed(ctx context.Context, lsn int64) error {
+	for _, n := range planner.Staying(t.cluster) {
+		if err := t.replayed(ctx, n.NodeID, lsn); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// catchUp waits until the copy has what the home wrote last, and for the
-// federation's decision.
+// replayed fails until a node of the copy has all up to a position in the WAL. One
+// that is promoted already has what it had before.
+func (t turn) replayed(ctx context.Context, node string, lsn int64) error {
+	s, err := t.status(ctx, node)
+	if err != nil {
+		return err
+	}
+	if behind := lsn - max(s.XLog.ReplayedLocation, s.XLog.Location); behind > 0 {
+		return fmt.Errorf("node %s of the copy is %d bytes behind", node, behind)
+	}
+	return nil
+}
+
+// status returns what a member tells of itself.
+func (t turn) status(ctx context.Context, node string) (patroni.Status, error) {
+	client, err := t.rest(node)
+	if err != nil {
+		return patroni.Status{}, err
+	}
+	return client.Status(ctx)
+}
+
+// catchUp waits until every node of the copy has what the home wrote last, and
+// for the federation's decision.
 func (t turn) catchUp() outcome {
 	own, peer := t.said(state.MoveOwn), t.said(state.MovePeer)
-	if t.cfg.GlobalPorts.Home(t.in.InstanceID) == own.To {
+	if own.To != "" && t.cfg.GlobalPorts.Home(t.in.InstanceID) == own.To {
 		return passed
 	}
 	if peer.LSN == 0 {
@@ -58,7 +81,7 @@ func (t turn) catchUp() outcome {
 		return waiting("everything is here, the federation decides")
 	}
 	done, err := t.ask(fmt.Sprintf("replay up to %d", peer.LSN), func(ctx context.Context) error {
-		return soon(ctx, func() error { return t.replayed(ctx, peer.LSN) })
+		return soon(ctx, func() error { return t.allReplayed(ctx, peer.LSN) })
 	})
 	if !done {
 		return retrying("", err)
@@ -69,10 +92,20 @@ func (t turn) catchUp() outcome {
 }
 
 // promoteCopy has Patroni make the copy a cluster of its own, and waits until its
-// leader takes writes.
+// leader takes writes. It may be another leader than the one that was level, even
+// with a node that was made since: one that lacks something is not promoted, and
+// both copies stay as they are.
 func (t turn) promoteCopy() outcome {
+	lsn := t.said(state.MoveOwn).LSN
+	if lsn == 0 {
+		return waiting("it is not known up to where the home has written")
+	}
 	return awaitJob(t.ask("promote", func(ctx context.Context) error {
-		client, err := t.rest(t.leader())
+		leader := t.leader()
+		if err := t.replayed(ctx, leader, lsn); err != nil {
+			return err
+		}
+		client, err := t.rest(leader)
 		if err != nil {
 			return err
 		}

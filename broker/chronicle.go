@@ -94,7 +94,7 @@ func (c *chronicle) compare(id string, now time.Time) (events []state.Event, aft
 	in, exists := c.tables.instances.Get(id)
 	switch {
 	case !exists && known:
-		return []state.Event{goneEvent(id, now)}, state.Told{}
+		return []state.Event{goneEvent(id, deprovisioned, now)}, state.Told{}
 	case !exists:
 		return nil, state.Told{}
 	}
@@ -116,7 +116,8 @@ func (c *chronicle) compare(id string, now time.Time) (events []state.Event, aft
 			events = append(events, c.failoverEvent(id, before.Leader, leader.Value).Stamped(now))
 		}
 	}
-	if fence, fenced := c.tables.fences.Get(id); fenced && fence.Value.At.After(before.Fence) {
+	// Each host has a clock of its own: a later fence may say that it was earlier.
+	if fence, fenced := c.tables.fences.Get(id); fenced && !fence.Value.At.Equal(before.Fence) {
 		after.Fence = fence.Value.At
 		if known {
 			events = append(events, fenceEvent(id, fence.Value))

@@ -220,6 +220,24 @@ func TestEventsAreToldOnce(t *testing.T) {
 	}
 }
 
+// TestFencesByClocksOfTheirOwn: a fence is told of whatever the clock of its host
+// says, once.
+func TestFencesByClocksOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	s, _ := newScribe(t, fixtures.Etcd(t), Config{})
+	s.put(state.InstanceKey("a"), instanceOf("a", "1", state.Provision, state.Succeeded, ""))
+	s.await("the instance is known", func() bool { return s.tables.told.Len() == 1 })
+	fence := state.Fence{Node: "n1", Backend: "h1", Cause: "deaf", Evidence: "no answer", At: time.Now().UTC()}
+	s.put(state.FenceKey("a"), fence)
+	want := []string{"fence a: n1 on h1 was killed: deaf: no answer"}
+	s.wantLog(want...)
+	s.put(state.FenceKey("a"), fence) // the same one again
+	fence.Node, fence.Backend, fence.At = "n2", "h2", fence.At.Add(-time.Minute)
+	s.put(state.FenceKey("a"), fence)
+	want = append(want, "fence a: n2 on h2 was killed: deaf: no answer")
+	s.wantLog(want...)
+}
+
 // TestNewLogSaysNothingOld: a log that begins on an old site does not make up
 // history.
 func TestNewLogSaysNothingOld(t *testing.T) {

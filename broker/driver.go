@@ -108,6 +108,7 @@ func (d *driver) note() {
 		}
 		delete(d.operations, id)
 		d.jobs.drop(instanceJob(id))
+		d.positions.drop(id)
 	}
 	for params := range d.tables.clusters.Changed() {
 		c, _ := d.tables.clusters.Get(params[0])

@@ -9,16 +9,19 @@ import (
 
 // The events of instances, in words.
 
-func goneEvent(id string, now time.Time) state.Event {
-	return state.Event{Kind: state.EventOperation, Instance: id, Text: string(state.Deprovision) + " succeeded"}.Stamped(now)
-}
+// deprovisioned is told of an instance that is gone, if nobody has said more.
+const deprovisioned = string(state.Deprovision) + " succeeded"
 
-// tellGone tells the event log that an instance is gone, in the transaction in
-// which it goes: nothing that names it is left then but the log.
-func tellGone(tx *state.Tx, id string) {
-	gone := goneEvent(id, time.Now())
+// tellGone tells the event log that an instance is gone, and why, in the
+// transaction in which it goes: nothing that names it is left then but the log.
+func tellGone(tx *state.Tx, id, text string) {
+	gone := goneEvent(id, text, time.Now())
 	tx.PutJSON(state.EventKey(gone.ID), gone)
 	tx.Delete(state.ToldKey(id))
+}
+
+func goneEvent(id, text string, now time.Time) state.Event {
+	return state.Event{Kind: state.EventOperation, Instance: id, Text: text}.Stamped(now)
 }
 
 func operationEvent(id string, op state.Operation) state.Event {

@@ -20,10 +20,10 @@ import (
 //	recreate:    empty → nodes → write → (plan) → succeeded
 //	             nodes, write, plan → failed
 //	deprovision: release → gone
-//	move:        plan → succeeded, at the other site
-//	             plan → another plan, to take back → failed
-//	arrival:     plan → succeeded
-//	             plan → release → gone
+//	move:        travel → succeeded, at the other site
+//	             travel → another plan, to take back → failed
+//	arrival:     travel → succeeded
+//	             travel → release → gone
 const (
 	// stepNodes waits until every node runs and one of them leads.
 	stepNodes = "nodes"
@@ -32,6 +32,9 @@ const (
 	stepWrite = "write"
 	// stepPlan takes the steps of the operation's own plan.
 	stepPlan = "plan"
+	// stepTravel takes those of a plan that concerns two sites. A broker that knows
+	// nothing of moves leaves it alone: it would give up at their first step.
+	stepTravel = "travel"
 	// stepRelease waits until the registrars have removed every node.
 	stepRelease = "release"
 )
@@ -49,26 +52,29 @@ func Steps() []string {
 
 // Place returns the name of the step that an operation is at, "" if it is over.
 func Place(op state.Operation) string {
-	step, more := op.Current()
-	switch {
-	case !op.Running():
+	if !op.Running() {
 		return ""
-	case op.Step == stepPlan && more:
+	}
+	switch op.Step {
+	case stepPlan, stepTravel:
+		step, _ := op.Current()
 		return string(step.Kind)
-	case op.Step == stepPlan:
-		return ""
 	}
 	return op.Step
 }
 
 // drive takes an operation one step further, if it can be.
 func (d *driver) drive(ctx context.Context, in state.Instance) []state.Group {
+	if !known(in.Operation.Type) {
+		d.log.Error("operation is of a type that this version does not know", "instance", in.InstanceID, "type", in.Operation.Type)
+		return nil
+	}
 	switch in.Operation.Step {
 	case stepNodes:
 		return d.awaitNodes(in)
 	case stepWrite:
 		return d.proveWrite(ctx, in)
-	case stepPlan:
+	case stepPlan, stepTravel:
 		return d.advance(ctx, in)
 	case stepRelease:
 		// Whatever else was being done is no longer wanted.
@@ -79,6 +85,16 @@ func (d *driver) drive(ctx context.Context, in state.Instance) []state.Group {
 	}
 	d.log.Error("journal is at a step that this version does not know", "instance", in.InstanceID, "step", in.Operation.Step)
 	return nil
+}
+
+// known reports whether this version knows what an operation of a type is. Any
+// other is left to the brokers that do.
+func known(kind state.OperationType) bool {
+	switch kind {
+	case state.Provision, state.Deprovision, state.Update, state.Recreate, state.Move, state.Arrival:
+		return true
+	}
+	return false
 }
 
 // record returns the group that changes the journal of in, and whatever else

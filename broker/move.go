@@ -37,7 +37,7 @@ func (o operator) Move(ctx context.Context, id, site string) (admin.Operation, e
 		if !made {
 			return admin.Errorf(http.StatusConflict, "instance %q has no cluster to move", id)
 		}
-		op := newOperation(state.Move, stepPlan, "asking "+site)
+		op := newOperation(state.Move, stepTravel, "asking "+site)
 		op.Site, op.Plan, op.StepSince = site, movePlan(cluster, site), op.Started
 		in.Begin(op)
 		tx.PutJSON(state.FederationMoveKey(id, state.MoveOwn), state.MoveNote{
@@ -85,6 +85,7 @@ func (o operator) StopForwarding(ctx context.Context, id string) (admin.Operatio
 		}
 		tx.Delete(state.ForwardKey(id))
 		tx.Delete(state.InstanceKey(id))
+		tellGone(tx, id, fmt.Sprintf("forwarding to %s ended", in.MovedTo))
 		return errors.Join(o.cfg.Ports.Release(tx, id), countOut(tx, in.PlanID))
 	})
 }
@@ -147,6 +148,11 @@ func (d *driver) departed(tx *state.Tx, in *state.Instance) error {
 	op := &in.Operation
 	op.State, op.Description = state.Succeeded, fmt.Sprintf("moved to %s; the port leads there until pgpatron gip forward stop %s", op.Site, in.InstanceID)
 	in.MovedTo = op.Site
+	cluster, _, err := state.Load(tx, state.ClusterKey(in.InstanceID), state.JSON[state.Cluster])
+	if err != nil {
+		return err
+	}
+	forgetSwitches(tx, in.InstanceID, cluster.Nodes...)
 	tx.DeletePrefix(state.ClusterPrefix(in.InstanceID))
 	tx.DeletePrefix(state.InstanceKey(in.InstanceID) + "/")
 	return d.cfg.Ports.ReleaseReadOnly(tx, in.InstanceID)

@@ -2,10 +2,12 @@ package broker_test
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/pgpatron/pgpatron/broker/admin"
+	"github.com/pgpatron/pgpatron/federation"
 	"github.com/pgpatron/pgpatron/fixtures"
 	"github.com/pgpatron/pgpatron/state"
 )
@@ -54,6 +56,11 @@ func wantMoved(t *testing.T, a, b *site, login binding) {
 	if a.exists(state.ClusterKey("i")) || a.exists(state.BindingKey("i", "b")) || a.exists(state.ReadOnlyKey("i")) {
 		t.Errorf("left at dc-0: %q", a.keys())
 	}
+	for _, switches := range []string{state.DatasourceKey("i", ""), state.SwitchedKey(state.ReplicaSwitchOf("i", ""))} {
+		if n := a.keysUnder(switches); n > 0 {
+			t.Errorf("dc-0 still has %d keys under %s", n, switches)
+		}
+	}
 	for _, s := range []*site{a, b} {
 		s.poll("nothing is left to be said", func() bool { return !s.exists(state.FederationMoveKey("i", state.MoveOwn)) })
 		if s.exists(state.FederationMoveKey("i", state.MovePeer)) {
@@ -74,11 +81,24 @@ func TestInstanceMoves(t *testing.T) {
 	refused(t, err, http.StatusConflict, "dc-0 is this datacenter")
 	_, err = ops.StopForwarding(t.Context(), "i")
 	refused(t, err, http.StatusConflict, "is not forwarded")
+	for _, n := range a.cluster("i").Nodes {
+		if n.NodeID != a.leader("i") {
+			sw := state.ReplicaSwitchOf("i", n.NodeID)
+			if _, err := ops.SwitchReplica(t.Context(), sw.Name, true, admin.Act{Force: true}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 	a.move(t)
 	_, err = ops.Move(t.Context(), "i", "dc-1")
 	refused(t, err, http.StatusConflict, "is busy")
 	a.moves()
 	wantMoved(t, a, b, login)
+	for _, s := range []*site{a, b} {
+		if step := s.instance("i").Operation.Step; step != "travel" {
+			t.Errorf("the journal was at step %q: a broker that knows of no moves would give up", step)
+		}
+	}
 
 	for _, r := range []reply{
 		a.call("PUT", bindingPath("i", "c"), bindOrder(clusterPlan, nil)),
@@ -96,7 +116,27 @@ func TestInstanceMoves(t *testing.T) {
 	if a.exists(state.InstanceKey("i")) || a.exists(state.ForwardKey("i")) || a.exists(state.AllocationKey("i")) {
 		t.Errorf("left at dc-0: %q", a.keys())
 	}
+	a.wantGone(t, "forwarding to dc-1 ended")
 	b.deprovision("i", clusterPlan)
+}
+
+// wantGone checks what the event log tells of the end of instance i.
+func (s *site) wantGone(t *testing.T, text string) {
+	t.Helper()
+	s.poll("the log is told: "+text, func() bool { return s.logs(t, text) })
+	if s.logs(t, "deprovision succeeded") {
+		t.Error("the log tells of a deprovision")
+	}
+}
+
+// logs reports whether a text stands in the event log of instance i.
+func (s *site) logs(t *testing.T, text string) bool {
+	t.Helper()
+	events, err := operatorOf(t, s).Events(t.Context(), admin.EventFilter{Instance: "i"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.ContainsFunc(events, func(e admin.Event) bool { return e.Text == text })
 }
 
 // TestMoveCarriesNoSecretInTheOpen: what lies in etcd on the way is sealed.
@@ -232,14 +272,135 @@ func TestMoveIsTakenBack(t *testing.T) {
 	}
 }
 
+// TestCopyIsLevelOnEveryNode: a node that is behind could lead the copy a moment
+// later. Until all have everything nothing is decided, and a leader that lacks
+// something is not promoted.
+func TestCopyIsLevelOnEveryNode(t *testing.T) {
+	a, b := newSisters(t)
+	login := a.provisionGlobal("i")
+	a.database.setDown(true)
+	a.database.set(func() { a.database.lsn = 1 << 40 })
+	a.put(state.FederationOverlayKey(), reviewing)
+	a.move(t)
+	a.poll("the home is to be frozen", func() bool {
+		step, _ := a.instance("i").Operation.Current()
+		return step.Kind == state.FreezeHome
+	})
+	var replica state.Node
+	for _, n := range b.cluster("i").Nodes {
+		if n.NodeID != b.leader("i") {
+			replica = n
+		}
+	}
+	waits := func(kind state.StepKind) func() bool {
+		return func() bool {
+			op := b.instance("i").Operation
+			step, _ := op.Current()
+			return step.Kind == kind && strings.Contains(op.Description, replica.NodeID+" of the copy is")
+		}
+	}
+	b.nodes.Slow(replica.BackendID, true)
+	a.database.setDown(false)
+	b.poll("the replica is waited for", waits(state.CatchUp))
+	if stage := b.note("i", state.MoveOwn).Stage; stage != state.MoveFollowing {
+		t.Errorf("the copy is %s while a node is behind", stage)
+	}
+	b.nodes.Slow(replica.BackendID, false)
+	b.poll("the copy is level", func() bool { return b.note("i", state.MoveOwn).Stage == state.MoveLevel })
+
+	b.nodes.Slow(replica.BackendID, true)
+	b.nodes.Lead("i", replica.NodeID)
+	b.poll("another leads the copy", func() bool { return b.leader("i") == replica.NodeID })
+	if _, err := a.client.Delete(t.Context(), state.FederationOverlayKey()); err != nil {
+		t.Fatal(err)
+	}
+	b.poll("the new leader is waited for", waits(state.PromoteCopy))
+	if config := b.nodes.Config("i"); strings.Contains(config, "standby_cluster") {
+		t.Errorf("who lacks something is promoted: %s", config)
+	}
+	b.nodes.Slow(replica.BackendID, false)
+	a.moves()
+	wantMoved(t, a, b, login)
+}
+
+// forgetsDead checks that what waits at a site for the removal of a node can not be
+// abandoned while the backend is there, and ends when it is dead for good.
+func (s *site) forgetsDead(t *testing.T, backend string) {
+	t.Helper()
+	ops := operatorOf(t, s)
+	_, err := ops.Abandon(t.Context(), "i")
+	refused(t, err, http.StatusConflict, "registrars of all nodes answer")
+	s.nodes.Die(backend, true)
+	s.poll("the backend is unreachable", func() bool {
+		b, err := ops.Backend(t.Context(), backend)
+		return err == nil && b.Status == state.BackendUnreachable
+	})
+	if _, err := ops.Abandon(t.Context(), "i"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestMoveLeavesADeadBackend: a host of the home never comes back.
+func TestMoveLeavesADeadBackend(t *testing.T) {
+	a, b := newSisters(t)
+	login := a.provisionGlobal("i")
+	a.nodes.Silence("dc-0-h2", true)
+	a.move(t)
+	a.poll("only that host's node is left", func() bool {
+		return strings.Contains(a.instance("i").Operation.Description, "backend dc-0-h2 has not removed its node yet")
+	})
+	a.forgetsDead(t, "dc-0-h2")
+	a.moves()
+	wantMoved(t, a, b, login)
+}
+
+// TestArrivalLeavesADeadBackend: a host that the copy was to be on never comes
+// back, and the move is abandoned.
+func TestArrivalLeavesADeadBackend(t *testing.T) {
+	a, b := newSisters(t)
+	a.provisionGlobal("i")
+	b.nodes.Silence("dc-1-h2", true)
+	a.move(t)
+	a.poll("the copy is being made", func() bool { return b.exists(state.InstanceKey("i")) })
+	if _, err := operatorOf(t, a).Abandon(t.Context(), "i"); err != nil {
+		t.Fatal(err)
+	}
+	b.poll("only that host's node is left", func() bool {
+		return strings.Contains(b.instance("i").Operation.Description, "1 of 2 nodes removed")
+	})
+	b.forgetsDead(t, "dc-1-h2")
+	wantStayed(t, a, b, "abandoned by an operator")
+	b.wantGone(t, "arrival failed: dc-0 took the move back: abandoned by an operator")
+}
+
+// TestSilenceDecidesNothing: a copy of whose move nothing is known waits.
+func TestSilenceDecidesNothing(t *testing.T) {
+	t.Parallel()
+	s := prepareSite(t, "b1")
+	s.config.GlobalPorts = &federation.GlobalPorts{}
+	s.start()
+	s.awaitBackend()
+	s.provision("i", singlePlan)
+	for _, kind := range []state.StepKind{state.CatchUp, state.PromoteCopy} {
+		s.become("i", state.Operation{
+			ID: "o", Type: state.Arrival, State: state.InProgress, Site: "dc-0", Step: "travel", Plan: []state.Step{{Kind: kind, Text: "do it"}},
+		})
+		s.provision("z", singlePlan) // meanwhile the broker has looked
+		s.deprovision("z", singlePlan)
+		if op := s.instance("i").Operation; op.Done != 0 || !op.Running() || s.nodes.Config("i") != "null" {
+			t.Errorf("%s: is now %+v, Patroni was told %s", kind, op, s.nodes.Config("i"))
+		}
+	}
+}
+
+// reviewing is a round of the federation that is under way for too long.
+const reviewing = `{"kind":"candidate-review","tx":"t","coordinator":"dc-0","base_epoch":2,"expires":"2100-01-01T00:00:00Z","proposal":{"kind":"add","peers":[{"dc":"dc-3","address":"10.0.0.3:1"}]}}`
+
 // TestMoveIsNotDecided: the federation is busy with something else, for too long.
 func TestMoveIsNotDecided(t *testing.T) {
 	a, b := newSisters(t)
 	a.provisionGlobal("i")
-	review := `{"kind":"candidate-review","tx":"t","coordinator":"dc-0","base_epoch":2,"expires":"2100-01-01T00:00:00Z","proposal":{"kind":"add","peers":[{"dc":"dc-3","address":"10.0.0.3:1"}]}}`
-	if _, err := a.client.Put(t.Context(), state.FederationOverlayKey(), review); err != nil {
-		t.Fatal(err)
-	}
+	a.put(state.FederationOverlayKey(), reviewing)
 	a.move(t)
 	wantStayed(t, a, b, "dc-0 is in candidate-review for dc-3")
 }

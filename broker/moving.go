@@ -132,14 +132,14 @@ func (t turn) fence() outcome {
 		}
 		lsn, err := t.cfg.Database.Fence(ctx, t.cluster, addr)
 		if err == nil {
-			t.positions.put(t.in.Operation.ID, lsn)
+			t.positions.put(t.in.InstanceID, lsn)
 		}
 		return err
 	})
 	if !done {
 		return retrying("sessions are ended", err)
 	}
-	lsn := t.positions.get(t.in.Operation.ID)
+	lsn := t.positions.get(t.in.InstanceID)
 	return outcome{apply: func(tx *state.Tx, c *state.Cluster) error {
 		if key, led := tx.Get(state.LeaderKey(c.InstanceID)); !led || key.ModRevision != term {
 			return state.ErrSkip
@@ -158,22 +158,29 @@ func (t turn) leaderAddr() (addr string, err error) {
 	return addr, err
 }
 
-// positions are what jobs found out about the WAL, by operation.
+// positions are what jobs found out about the WAL, by instance, while its
+// operation runs.
 type positions struct {
 	mu sync.Mutex
 	at map[string]int64
 }
 
-func (p *positions) put(operation string, lsn int64) {
+func (p *positions) put(instance string, lsn int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.at[operation] = lsn
+	p.at[instance] = lsn
 }
 
-func (p *positions) get(operation string) int64 {
+func (p *positions) get(instance string) int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.at[operation]
+	return p.at[instance]
+}
+
+func (p *positions) drop(instance string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.at, instance)
 }
 
 // decideMove waits for the federation. From its decision on the port leads to

@@ -135,8 +135,8 @@ func (o operator) Resume(ctx context.Context, id string) (admin.Operation, error
 }
 
 // Abandon ends an operation. What it has made is taken back, as after a failure;
-// asked for again meanwhile, it leaves everything as it is. A deletion forgets
-// the nodes of which no registrar answers.
+// asked for again meanwhile, it leaves everything as it is. Where nothing is left
+// to do but to remove nodes, it forgets those of which no registrar answers.
 func (o operator) Abandon(ctx context.Context, id string) (admin.Operation, error) {
 	return o.alter(ctx, id, "abandon", func(tx *state.Tx, in *state.Instance) error {
 		const why = "abandoned by an operator"
@@ -144,7 +144,9 @@ func (o operator) Abandon(ctx context.Context, id string) (admin.Operation, erro
 		switch {
 		case !op.Running():
 			return admin.Errorf(http.StatusConflict, "no operation is under way")
-		case op.Type == state.Deprovision:
+		case !known(op.Type):
+			return admin.Errorf(http.StatusConflict, "the operation is of a type that this version does not know: %s", op.Type)
+		case clearing(*op):
 			return o.forgetUnreachable(tx, in)
 		case op.Type == state.Provision:
 			return discard(tx, in, why)
@@ -170,6 +172,15 @@ func (o operator) Abandon(ctx context.Context, id string) (admin.Operation, erro
 	})
 }
 
+// clearing reports whether an operation only waits until nodes are removed.
+func clearing(op state.Operation) bool {
+	switch Place(op) {
+	case stepRelease, string(state.ClearHome):
+		return true
+	}
+	return false
+}
+
 // forgetUnreachable forgets the nodes on backends whose registrar is silent.
 func (o operator) forgetUnreachable(tx *state.Tx, in *state.Instance) error {
 	cluster, exists, err := state.Load(tx, state.ClusterKey(in.InstanceID), state.JSON[state.Cluster])
@@ -180,7 +191,9 @@ func (o operator) forgetUnreachable(tx *state.Tx, in *state.Instance) error {
 	for _, n := range cluster.Nodes {
 		if _, registered := o.tables.backends.Get(n.BackendID); registered {
 			reachable = append(reachable, n)
+			continue
 		}
+		forgetSwitches(tx, in.InstanceID, n)
 	}
 	if len(reachable) == len(cluster.Nodes) {
 		return admin.Errorf(http.StatusConflict, "the registrars of all nodes answer: %s", in.Operation.Description)

@@ -24,6 +24,9 @@ func (d *driver) advance(ctx context.Context, in state.Instance) []state.Group {
 	}
 	out := turn{driver: d, ctx: ctx, in: in, cluster: cluster.Value, step: step}.take()
 	switch {
+	case out.foreign:
+		d.log.Error("plan has a step that this version does not know", "instance", in.InstanceID, "step", step.Kind)
+		return nil
 	case out.failure != nil && !onlyForward(in.Operation):
 		return d.giveUp(in, fmt.Sprintf("%s: %v", step.Text, out.failure))
 	case out.passed || out.apply != nil:
@@ -93,7 +96,7 @@ func (t turn) travel() outcome {
 	case state.OpenCopy:
 		return t.openCopy()
 	}
-	return outcome{failure: fmt.Errorf("this version knows no step %q", t.step.Kind)}
+	return outcome{foreign: true}
 }
 
 // onlyForward reports whether an operation is at a step that is tried until it

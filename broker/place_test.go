@@ -20,6 +20,7 @@ func TestPlaceIsAStep(t *testing.T) {
 		{state.Operation{State: state.InProgress, Step: "plan", Plan: plan}, "add node"},
 		{state.Operation{State: state.InProgress, Step: "plan", Plan: plan, Done: 1}, "prove write"},
 		{state.Operation{State: state.InProgress, Step: "plan", Plan: plan, Done: 2}, ""},
+		{state.Operation{State: state.InProgress, Step: "travel", Plan: plan, Done: 1}, "prove write"},
 		{state.Operation{State: state.Succeeded, Step: "nodes"}, ""},
 	} {
 		got := broker.Place(c.op)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"maps"
 	"slices"
 	"time"
 
@@ -30,7 +31,8 @@ type replacer struct {
 	// silent tells since when this broker has missed a backend that has nodes: by its
 	// own clock, and anew when it is elected, so that no clock but one counts.
 	silent map[string]time.Time
-	// tried tells when an instance's replacement was begun or refused last.
+	// tried tells when an instance's replacement was begun or refused last, as long
+	// as that keeps it from being tried again.
 	tried map[string]time.Time
 }
 
@@ -47,6 +49,7 @@ func (r *replacer) drive() []state.Group {
 	}
 	r.looked = time.Now()
 	r.listen()
+	maps.DeleteFunc(r.tried, func(_ string, at time.Time) bool { return time.Since(at) >= r.after })
 	var groups []state.Group
 	for backend, since := range r.silent {
 		if time.Since(since) >= r.after {
@@ -93,7 +96,7 @@ func (r *replacer) replace(backend string) []state.Group {
 		if room <= len(groups) {
 			break
 		}
-		if time.Since(r.tried[id]) >= r.after && r.replaceable(c.Value, backend) {
+		if _, lately := r.tried[id]; !lately && r.replaceable(c.Value, backend) {
 			r.tried[id] = time.Now()
 			groups = append(groups, r.move(id, backend))
 		}

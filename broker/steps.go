@@ -184,7 +184,7 @@ func (d *driver) forget(tx *state.Tx, in *state.Instance) error {
 	tx.DeletePrefix(state.InstanceKey(in.InstanceID) + "/")
 	if in.Operation.Type == state.Deprovision {
 		tx.Delete(state.InstanceKey(in.InstanceID))
-		tellGone(tx, in.InstanceID)
+		tellGone(tx, in.InstanceID, deprovisioned)
 		return countOut(tx, in.PlanID)
 	}
 	if in.Operation.Type == state.Arrival {

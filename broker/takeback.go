@@ -12,9 +12,19 @@ import (
 // back as a whole; an update takes back the nodes that it has added in vain.
 // What can not be taken back either is left: what counts is that a write works.
 func (d *driver) giveUp(in state.Instance, why string) []state.Group {
-	switch {
-	case in.Operation.Type != state.Update && in.Operation.Type != state.Move:
+	switch in.Operation.Type {
+	case state.Provision, state.Recreate, state.Arrival:
 		return d.fail(in, why)
+	case state.Update, state.Move:
+		return d.turnBack(in, why)
+	}
+	d.log.Error("operation is not one that can be given up", "instance", in.InstanceID, "type", in.Operation.Type, "why", why)
+	return nil
+}
+
+// turnBack takes an update or a move back, or leaves out what can not be.
+func (d *driver) turnBack(in state.Instance, why string) []state.Group {
+	switch {
 	case in.Operation.Failure != "":
 		return d.skip(in, why)
 	case in.Operation.Type == state.Move:

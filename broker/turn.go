@@ -31,6 +31,9 @@ type outcome struct {
 	apply func(tx *state.Tx, cluster *state.Cluster) error
 	// stuck says that nothing is seen to happen: long waiting is of no use.
 	stuck bool
+	// foreign says that this version does not know the step, and leaves it to one
+	// that does.
+	foreign bool
 	// failure says that the step can not be done, and why.
 	failure error
 }

@@ -3,6 +3,7 @@ package federation
 import (
 	"cmp"
 	"context"
+	"maps"
 	"net/http"
 	"slices"
 	"time"
@@ -54,7 +55,9 @@ func (c *carrier) run(ctx context.Context) error {
 			clear(c.told)
 			continue
 		}
-		for _, n := range c.own() {
+		notes := c.own()
+		c.keep(notes)
+		for _, n := range notes {
 			c.serve(ctx, n)
 		}
 	}
@@ -72,6 +75,13 @@ func (c *carrier) own() []state.MoveNote {
 	})
 	slices.SortFunc(all, func(a, b state.MoveNote) int { return cmp.Compare(a.Move, b.Move) })
 	return all
+}
+
+// keep forgets what was told of instances that nothing is to be told of any more.
+func (c *carrier) keep(notes []state.MoveNote) {
+	maps.DeleteFunc(c.told, func(instance string, _ notice) bool {
+		return !slices.ContainsFunc(notes, func(n state.MoveNote) bool { return n.Instance == instance })
+	})
 }
 
 // serve does what one note asks for: it is delivered, and a move that is ready

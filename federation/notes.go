@@ -47,8 +47,10 @@ func (f *Federation) takeNote(tx *state.Tx, n state.MoveNote) error {
 	switch {
 	case errOwn != nil || errPeer != nil:
 		return refuse(Unable, "what %s knows about the move of instance %s can not be read", f.cfg.DC, n.Instance)
+	case speaks && contradict(own, n) || heard && contradict(peer, n):
+		return refuse(Unable, "%s knows move %s of instance %s as one between other sites", f.cfg.DC, n.Move, n.Instance)
 	case n.Stage == state.MoveClosed:
-		if !speaks || own.Move == n.Move {
+		if speaks && own.Move == n.Move || !speaks && heard && peer.Move == n.Move {
 			forgetMove(tx, n.Instance)
 		}
 		return nil
@@ -63,4 +65,10 @@ func (f *Federation) takeNote(tx *state.Tx, n state.MoveNote) error {
 	}
 	tx.PutJSON(state.FederationMoveKey(n.Instance, state.MovePeer), n)
 	return nil
+}
+
+// contradict reports whether two notes tell of the same move between different
+// sites: then a third site speaks.
+func contradict(a, b state.MoveNote) bool {
+	return a.Move == b.Move && (a.From != b.From || a.To != b.To)
 }

@@ -101,8 +101,22 @@ func TestNotesAboutAMove(t *testing.T) {
 	}
 	a.say(asked)
 	await(t, "dc-1 has heard", func() bool { return b.heard("i", state.MovePeer).Stage == state.MoveAsked })
+	closed := state.MoveNote{Move: "m0", Instance: "i", From: "dc-2", To: "dc-1", Author: "dc-2", Seq: 1, Stage: state.MoveClosed}
+	if status, body := c.send(b, closed); status != http.StatusOK || b.heard("i", state.MovePeer).Move != "m1" {
+		t.Errorf("the end of a move that nobody knows: %d %s", status, body)
+	}
 	b.say(state.MoveNote{Move: "m1", Instance: "i", From: "dc-0", To: "dc-1", Author: "dc-1", Seq: 1, Stage: state.MoveLevel})
 	await(t, "dc-0 has heard", func() bool { return a.heard("i", state.MovePeer).Stage == state.MoveLevel })
+	third := state.MoveNote{Move: "m1", Instance: "i", From: "dc-0", To: "dc-2", Author: "dc-2", Seq: 99, Stage: state.MoveLevel}
+	if status, body := c.send(a, third); status != http.StatusConflict || a.heard("i", state.MovePeer).Author != "dc-1" {
+		t.Errorf("a note of a site that the instance does not go to: %d %s", status, body)
+	}
+	third.From, third.To = "dc-2", "dc-1"
+	for _, third.Stage = range []state.MoveStage{state.MoveWithdrawn, state.MoveClosed} {
+		if status, body := c.send(b, third); status != http.StatusConflict || b.heard("i", state.MovePeer).Author != "dc-0" {
+			t.Errorf("a note of a site that the instance does not come from: %d %s", status, body)
+		}
+	}
 	ready := asked
 	ready.Seq, ready.Stage = 3, state.MoveFrozen
 	a.say(ready)
