@@ -128,11 +128,13 @@ func TestUpdateGoesOnAfterEveryDeath(t *testing.T) {
 	s.through = fixtures.EtcdTxns(t, s.client.Endpoints()[0], l.carry)
 	deaths := 0
 	for s.instance("i").Operation.Running() {
+		before := s.written(l.key)
 		s.stop()
 		l.renew()
 		s.start()
 		deaths++
-		s.poll("the journal goes on", l.over)
+		// What is let through is written a moment later.
+		s.poll("the journal goes on", func() bool { return l.over() && s.written(l.key) > before })
 	}
 	op := s.instance("i").Operation
 	if op.State != state.Succeeded {
@@ -164,4 +166,14 @@ func TestAnotherBrokerCarriesAnUpdateOn(t *testing.T) {
 	s.start()
 	s.done("i", r)
 	s.checkEverything("i", leader)
+}
+
+// written returns the revision at which a key was written last.
+func (s *site) written(key string) int64 {
+	s.t.Helper()
+	got, err := s.client.Get(s.t.Context(), key)
+	if err != nil || len(got.Kvs) == 0 {
+		s.t.Fatalf("reading %s: %v", key, err)
+	}
+	return got.Kvs[0].ModRevision
 }
