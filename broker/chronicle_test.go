@@ -40,23 +40,7 @@ func newScribe(t testing.TB, client *clientv3.Client, cfg Config) (s *scribe, st
 	s.tables = newTables(schema)
 	s.election = state.NewElection(schema, "broker")
 	s.chronicle = newChronicle(cfg, s.tables, s.election)
-	var err error
-	s.engine, err = state.NewEngine(state.EngineConfig{
-		Client: client, Schema: schema, Reactor: s, Name: "scribe", SessionTTL: time.Minute, Log: fixtures.Log(t),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- s.engine.Run(ctx) }()
-	stop = sync.OnceFunc(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
-	t.Cleanup(stop)
+	s.engine, stop = fixtures.RunEngine(t, state.EngineConfig{Client: client, Schema: schema, Reactor: s, Name: "scribe", SessionTTL: time.Minute})
 	return s, stop
 }
 

@@ -23,20 +23,8 @@ func TestPositionsAreForgotten(t *testing.T) {
 	t.Parallel()
 	client, schema := fixtures.Etcd(t), state.NewSchema()
 	d := newDriver(Config{Log: fixtures.Log(t)}.WithDefaults(), newTables(schema), state.NewElection(schema, "broker"))
-	engine, err := state.NewEngine(state.EngineConfig{
-		Client: client, Schema: schema, Reactor: onlooker{d}, Name: "onlooker", SessionTTL: time.Minute, Log: fixtures.Log(t),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- engine.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
+	engine, _ := fixtures.RunEngine(t, state.EngineConfig{
+		Client: client, Schema: schema, Reactor: onlooker{d}, Name: "onlooker", SessionTTL: time.Minute,
 	})
 	become := func(id string, is state.OperationState) {
 		record, err := json.Marshal(instanceOf(id, "1", state.Move, is, ""))

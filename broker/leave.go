@@ -78,6 +78,19 @@ func forgetSwitches(tx *state.Tx, id string, nodes ...state.Node) {
 	}
 }
 
+// forgetCluster removes what etcd holds of a cluster: what is Patroni's, too, its
+// switches, and the instance's bindings.
+func forgetCluster(tx *state.Tx, id string) error {
+	cluster, _, err := state.Load(tx, state.ClusterKey(id), state.JSON[state.Cluster])
+	if err != nil {
+		return err
+	}
+	forgetSwitches(tx, id, cluster.Nodes...)
+	tx.DeletePrefix(state.ClusterPrefix(id))
+	tx.DeletePrefix(state.InstanceKey(id) + "/")
+	return nil
+}
+
 // forgetRemoved forgets nodes that a registrar has removed after the update that
 // asked for it was over.
 func (d *driver) forgetRemoved(id string) []state.Group {

@@ -148,13 +148,9 @@ func (d *driver) departed(tx *state.Tx, in *state.Instance) error {
 	op := &in.Operation
 	op.State, op.Description = state.Succeeded, fmt.Sprintf("moved to %s; the port leads there until pgpatron gip forward stop %s", op.Site, in.InstanceID)
 	in.MovedTo = op.Site
-	cluster, _, err := state.Load(tx, state.ClusterKey(in.InstanceID), state.JSON[state.Cluster])
-	if err != nil {
+	if err := forgetCluster(tx, in.InstanceID); err != nil {
 		return err
 	}
-	forgetSwitches(tx, in.InstanceID, cluster.Nodes...)
-	tx.DeletePrefix(state.ClusterPrefix(in.InstanceID))
-	tx.DeletePrefix(state.InstanceKey(in.InstanceID) + "/")
 	return d.cfg.Ports.ReleaseReadOnly(tx, in.InstanceID)
 }
 

@@ -175,13 +175,9 @@ func (d *driver) forget(tx *state.Tx, in *state.Instance) error {
 	if err := d.cfg.Ports.Release(tx, in.InstanceID); err != nil {
 		return err
 	}
-	cluster, _, err := state.Load(tx, state.ClusterKey(in.InstanceID), state.JSON[state.Cluster])
-	if err != nil {
+	if err := forgetCluster(tx, in.InstanceID); err != nil {
 		return err
 	}
-	forgetSwitches(tx, in.InstanceID, cluster.Nodes...)
-	tx.DeletePrefix(state.ClusterPrefix(in.InstanceID))
-	tx.DeletePrefix(state.InstanceKey(in.InstanceID) + "/")
 	if in.Operation.Type == state.Deprovision {
 		tx.Delete(state.InstanceKey(in.InstanceID))
 		tellGone(tx, in.InstanceID, deprovisioned)

@@ -67,17 +67,18 @@ func (o operator) topView(limit int) admin.Top {
 }
 
 func troubledFirst(a, b admin.Cluster) int {
-	return cmp.Or(-compareBool(a.Leader == "", b.Leader == ""), -compareBool(a.Trouble(), b.Trouble()), strings.Compare(a.ID, b.ID))
+	return cmp.Or(urgency(b)-urgency(a), strings.Compare(a.ID, b.ID))
 }
 
-func compareBool(a, b bool) int {
+// urgency is the greater, the sooner an operator should look.
+func urgency(c admin.Cluster) int {
 	switch {
-	case a == b:
-		return 0
-	case b:
-		return -1
+	case c.Leader == "":
+		return 2
+	case c.Trouble():
+		return 1
 	}
-	return 1
+	return 0
 }
 
 // disabledReplicas returns the nodes that are switched off, by instance.

@@ -33,34 +33,22 @@ func newCarrier(f *Federation) *carrier {
 }
 
 // hurry has the carrier look at once.
-func (c *carrier) hurry() {
-	select {
-	case c.news <- struct{}{}:
-	default:
-	}
-}
+func (c *carrier) hurry() { poke(c.news) }
 
 // run carries until ctx ends, while this process is the elected one.
 func (c *carrier) run(ctx context.Context) error {
-	tick := time.NewTicker(c.cfg.Interval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		case <-c.news:
-		}
+	c.rounds(ctx, c.news, func() {
 		if !c.elected.Load() {
 			clear(c.told)
-			continue
+			return
 		}
 		notes := c.own()
 		c.keep(notes)
 		for _, n := range notes {
 			c.serve(ctx, n)
 		}
-	}
+	})
+	return nil
 }
 
 // own returns what the site's own brokers say, the oldest move first.

@@ -85,12 +85,7 @@ func (f *Federation) Tick(_ context.Context, t state.Tick) ([]state.Group, error
 }
 
 // hurry has the elected process look around at once.
-func (f *Federation) hurry() {
-	select {
-	case f.wake <- struct{}{}:
-	default:
-	}
-}
+func (f *Federation) hurry() { poke(f.wake) }
 
 // Run serves and looks after the site's part in its federation until ctx ends.
 func (f *Federation) Run(ctx context.Context) error {

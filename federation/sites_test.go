@@ -2,7 +2,6 @@ package federation_test
 
 import (
 	"context"
-	"net"
 	"runtime"
 	"strings"
 	"sync"
@@ -53,7 +52,7 @@ func newSite(t *testing.T, authority *fixtures.Authority, dc string) *site {
 	t.Helper()
 	cert, key := authority.Issue(t, dc)
 	s := &site{t: t, dc: dc, etcd: fixtures.Etcd(t)}
-	listen := freeAddress(t)
+	listen := fixtures.FreeAddrs(t, "127.0.0.1", 1)[0]
 	s.link = fixtures.NewLink(t, listen)
 	s.cfg = federation.Config{
 		DC: dc, Listen: listen, Address: s.link.Addr(), Files: federation.Files{Cert: cert, Key: key, CA: authority.CA()},
@@ -69,16 +68,6 @@ func newSite(t *testing.T, authority *fixtures.Authority, dc string) *site {
 	s.start(nil)
 	t.Cleanup(func() { s.stop() })
 	return s
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // start runs the site's process. at is told of the steps that it takes.

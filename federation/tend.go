@@ -34,19 +34,35 @@ func (f *Federation) tend(ctx context.Context) error {
 		}
 		return err
 	}
+	f.rounds(ctx, f.wake, func() {
+		if f.elected.Load() {
+			f.serveWants(ctx)
+			f.work(ctx, f.chores(ctx))
+		}
+	})
+	return nil
+}
+
+// rounds calls do every Interval, and when there is news, until ctx ends.
+func (f *Federation) rounds(ctx context.Context, news <-chan struct{}, do func()) {
 	tick := time.NewTicker(f.cfg.Interval)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-tick.C:
-		case <-f.wake:
+		case <-news:
 		}
-		if f.elected.Load() {
-			f.serveWants(ctx)
-			f.work(ctx, f.chores(ctx))
-		}
+		do()
+	}
+}
+
+// poke has the next receive from news return. It waits for nobody: news holds one.
+func poke(news chan struct{}) {
+	select {
+	case news <- struct{}{}:
+	default:
 	}
 }
 

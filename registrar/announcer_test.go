@@ -9,7 +9,6 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/pgpatron/pgpatron/fixtures"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -122,14 +121,7 @@ func TestAnyContainerIsAnnouncedByLabel(t *testing.T) {
 
 func TestAnnouncementsOfStrangersThroughAnOutage(t *testing.T) {
 	s := newSite(t)
-	server := fixtures.EtcdServer(t)
-	s.client = server.Client()
-	link := fixtures.NewLink(t, server.Endpoints()[0])
-	through, err := state.Dial([]string{link.Addr()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { through.Close() })
+	link, through := s.behindLink()
 	s.docker.serve("one", "x", 80, 18080, asks("80"))
 	s.docker.serve("two", "x", 80, 18081, asks("80"))
 	s.start(s.config(), through)
@@ -149,14 +141,7 @@ func TestAnnouncementsOfStrangersThroughAnOutage(t *testing.T) {
 // stood still: what was announced under it is withdrawn nevertheless.
 func TestStrangersOfASessionThatLivesOn(t *testing.T) {
 	s := newSite(t)
-	server := fixtures.EtcdServer(t)
-	s.client = server.Client()
-	link := fixtures.NewLink(t, server.Endpoints()[0])
-	through, err := state.Dial([]string{link.Addr()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { through.Close() })
+	link, through := s.behindLink()
 	s.docker.serve("one", "x", 80, 18080, asks("80"))
 	s.docker.serve("two", "x", 80, 18081, asks("80"))
 	s.start(s.config(), through)

@@ -91,6 +91,16 @@ func (s *site) run() (stop func() error) {
 	return s.start(s.config(), s.client)
 }
 
+// behindLink gives the site an etcd that a registrar reaches by a link, with the
+// client that does.
+func (s *site) behindLink() (*fixtures.Link, *clientv3.Client) {
+	s.Helper()
+	server := fixtures.EtcdServer(s)
+	s.client = server.Client()
+	link := fixtures.NewLink(s, server.Endpoints()[0])
+	return link, fixtures.EtcdClient(s, link.Addr())
+}
+
 func cluster(id string, nodes ...string) state.Cluster {
 	login := func(name string) state.Credentials {
 		return state.Credentials{Username: name, Password: state.Secret("secret-of-" + name)}

@@ -10,7 +10,6 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/pgpatron/pgpatron/fixtures"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -19,14 +18,7 @@ import (
 func TestManyAnnouncementsThroughOutages(t *testing.T) {
 	const nodes = 100
 	s := newSite(t)
-	server := fixtures.EtcdServer(t)
-	s.client = server.Client()
-	link := fixtures.NewLink(t, server.Endpoints()[0])
-	through, err := state.Dial([]string{link.Addr()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { through.Close() })
+	link, through := s.behindLink()
 	db := cluster("db1")
 	for n := range nodes {
 		id := fmt.Sprintf("n%d", n)

@@ -10,7 +10,6 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/pgpatron/pgpatron/fixtures"
 	"github.com/pgpatron/pgpatron/registrar"
 	"github.com/pgpatron/pgpatron/state"
 )
@@ -251,14 +250,7 @@ func (s *site) backendLeased() bool {
 
 func TestEtcdOutage(t *testing.T) {
 	s := newSite(t)
-	server := fixtures.EtcdServer(t)
-	s.client = server.Client()
-	link := fixtures.NewLink(t, server.Endpoints()[0])
-	through, err := state.Dial([]string{link.Addr()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { through.Close() })
+	link, through := s.behindLink()
 	s.record(cluster("db1", "n1"))
 	s.start(s.config(), through)
 	s.await("the node is announced", func() bool { return s.announced("n1") != "" })

@@ -60,20 +60,25 @@ func (w *worker) remove(ctx context.Context, g goal) error {
 // leader goes on if a synchronous cluster has nobody to take its place.
 func (w *worker) dismiss(ctx context.Context, g goal, c container) error {
 	if g.livesOn() {
-		h, err := w.heirs(ctx, g.instance)
-		if err != nil {
-			return err
-		}
-		if g.cluster.Synchronous && h.leader == w.node && len(h.sync.Standbys) == 0 {
-			return errNewest
-		}
-	}
-	if c.running && g.livesOn() {
-		if err := w.docker.stop(ctx, c.id); err != nil {
+		if err := w.resign(ctx, g, c); err != nil {
 			return err
 		}
 	}
 	return w.docker.removeContainer(ctx, c.id)
+}
+
+// resign stops the node, unless it leads and nobody can take its place.
+func (w *worker) resign(ctx context.Context, g goal, c container) error {
+	h, err := w.heirs(ctx, g.instance)
+	switch {
+	case err != nil:
+		return err
+	case g.cluster.Synchronous && h.leader == w.node && len(h.sync.Standbys) == 0:
+		return errNewest
+	case !c.running:
+		return nil
+	}
+	return w.docker.stop(ctx, c.id)
 }
 
 // bequeath deletes the volume, once another node leads a cluster that lives on:

@@ -83,16 +83,9 @@ func (w *worker) run(ctx context.Context) {
 		if w.failures > 0 {
 			news = nil // the news may be of what just failed
 		}
-		again := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			again.Stop()
+		if !staff.Rest(ctx, wait, w.orders, news) {
 			return
-		case <-news:
-		case <-w.orders:
-		case <-again.C:
 		}
-		again.Stop()
 	}
 }
 

@@ -17,19 +17,7 @@ func TestIPv6(t *testing.T) {
 	if err != nil {
 		t.Skipf("this host has no IPv6: %v", err)
 	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				echo(conn.(*net.TCPConn))
-			}()
-		}
-	}()
+	serveAt(t, l, echo)
 	for name, test := range map[string]struct {
 		listen, leader string
 		clients        []string

@@ -320,6 +320,12 @@ func serve(t testing.TB, handle func(*net.TCPConn)) (addr string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	serveAt(t, l, handle)
+	return l.Addr().String()
+}
+
+// serveAt is serve for a listener that is there.
+func serveAt(t testing.TB, l net.Listener, handle func(*net.TCPConn)) {
 	t.Cleanup(func() { l.Close() })
 	go func() {
 		for {
@@ -333,7 +339,6 @@ func serve(t testing.TB, handle func(*net.TCPConn)) (addr string) {
 			}()
 		}
 	}()
-	return l.Addr().String()
 }
 
 // ended waits until a connection ends and returns how.

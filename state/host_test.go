@@ -1,7 +1,6 @@
 package state_test
 
 import (
-	"context"
 	"encoding/json"
 	"testing"
 	"time"
@@ -34,19 +33,7 @@ func TestBackendsThatAreAndWere(t *testing.T) {
 	schema := state.NewSchema()
 	registered := state.Register(schema, state.BackendPattern, state.JSON[state.Backend])
 	hosts := state.Register(schema, state.HostPattern, state.JSON[state.Host])
-	engine, err := state.NewEngine(state.EngineConfig{Client: etcd, Schema: schema, Name: "test", Log: fixtures.Log(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- engine.Run(ctx) }()
-	defer func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	}()
+	engine, _ := fixtures.RunEngine(t, state.EngineConfig{Client: etcd, Schema: schema, Name: "test"})
 	if err := engine.Await(t.Context(), func() bool { return registered.Len() == 3 }); err != nil {
 		t.Fatal(err)
 	}

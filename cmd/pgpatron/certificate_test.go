@@ -18,7 +18,7 @@ import (
 // servingHTTPS runs a broker over HTTPS until the test ends, and returns its address.
 func servingHTTPS(t *testing.T, cert, key string) string {
 	t.Helper()
-	address := freeAddress(t)
+	address := fixtures.FreeAddrs(t, "127.0.0.1", 1)[0]
 	out, _ := begin(t, []string{
 		"broker", "--password=x", "--listen=" + address, "--etcd=" + fixtures.EtcdServer(t).Endpoints()[0],
 		"--seal-key-file=" + filepath.Join(t.TempDir(), "seal.key"), "--tls-cert=" + cert, "--tls-key=" + key,

@@ -37,7 +37,7 @@ func newTown(t *testing.T, authority *fixtures.Authority, dc string) *town {
 	server := fixtures.EtcdServer(t)
 	cert, key := authority.Issue(t, dc)
 	s := &town{
-		t: t, dc: dc, etcd: server.Client(), listen: freeAddress(t), broker: freeAddress(t),
+		t: t, dc: dc, etcd: server.Client(), listen: fixtures.FreeAddrs(t, "127.0.0.1", 1)[0], broker: fixtures.FreeAddrs(t, "127.0.0.1", 1)[0],
 		own: []string{"--dc=" + dc, "--cert=" + cert, "--key=" + key, "--ca=" + authority.CA()},
 	}
 	etcd := "--etcd=" + server.Endpoints()[0]
@@ -49,16 +49,6 @@ func newTown(t *testing.T, authority *fixtures.Authority, dc string) *town {
 	}
 	s.put(state.BackendKey("10.0.0.1"), string(backend))
 	return s
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // start runs a process of the program until the test ends.

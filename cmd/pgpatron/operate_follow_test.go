@@ -32,7 +32,7 @@ type desk struct {
 func newDesk(t *testing.T) *desk {
 	t.Helper()
 	server := fixtures.EtcdServer(t)
-	listen := freeAddress(t)
+	listen := fixtures.FreeAddrs(t, "127.0.0.1", 1)[0]
 	return &desk{
 		t: t, etcd: server.Client(),
 		broker: []string{"broker", "--etcd=" + server.Endpoints()[0], "--listen=" + listen, "--password=secret",

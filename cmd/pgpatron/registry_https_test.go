@@ -30,7 +30,7 @@ func servingRegistry(t *testing.T, address string, files certificateFiles) {
 func TestRegistryOverHTTPSTakesNewCertificatesWithoutARestart(t *testing.T) {
 	authority := fixtures.NewAuthority(t)
 	cert, key := authority.Issue(t, "localhost")
-	address := freeAddress(t)
+	address := fixtures.FreeAddrs(t, "127.0.0.1", 1)[0]
 	servingRegistry(t, address, certificateFiles{cert, key})
 	await(t, "listening", &bytes.Buffer{}, func() bool { return speaksTLS(t, address) })
 

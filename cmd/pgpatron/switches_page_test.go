@@ -55,7 +55,7 @@ func newOrders(t *testing.T) orders {
 			t.Fatal(err)
 		}
 	}
-	_, port, err := net.SplitHostPort(freeAddress(t))
+	_, port, err := net.SplitHostPort(fixtures.FreeAddrs(t, "127.0.0.1", 1)[0])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +75,7 @@ func newOrders(t *testing.T) orders {
 	for _, ip := range []string{"10.0.0.5", "10.0.0.6"} {
 		start(t, "router", etcd, "--ip="+ip, "--listen=127"+strings.TrimPrefix(ip, "10"), "--data-plane=user", "--ports=1024-65535", "--metrics=127.0.0.1:0")
 	}
-	listen := freeAddress(t)
+	listen := fixtures.FreeAddrs(t, "127.0.0.1", 1)[0]
 	start(t, "broker", etcd, "--listen="+listen, "--password=secret", "--admin-username=admin", "--admin-password=of-the-operators",
 		"--seal-key-file="+filepath.Join(t.TempDir(), "seal"))
 	bin := t.TempDir()

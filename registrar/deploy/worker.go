@@ -65,18 +65,9 @@ func (w *worker) aim(g goal) {
 func (w *worker) run(ctx context.Context) {
 	for {
 		wait, left := w.turn(ctx)
-		if left {
+		if left || !staff.Rest(ctx, wait, w.orders, nil) {
 			return
 		}
-		again := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			again.Stop()
-			return
-		case <-w.orders:
-		case <-again.C:
-		}
-		again.Stop()
 	}
 }
 

@@ -2,7 +2,6 @@ package registry_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -56,21 +55,7 @@ func newSiteFor(t *testing.T, tokens func() registry.Tokens) *site {
 	s := &site{TB: t, etcd: fixtures.Etcd(t)}
 	schema := state.NewSchema()
 	tables := registry.NewTables(schema, "postgresql-brokerpatroni")
-	engine, err := state.NewEngine(state.EngineConfig{
-		Client: s.etcd, Schema: schema, Name: "registry", SessionTTL: 2 * time.Second, Log: fixtures.Log(t),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- engine.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
+	engine, _ := fixtures.RunEngine(t, state.EngineConfig{Client: s.etcd, Schema: schema, Name: "registry", SessionTTL: 2 * time.Second})
 	<-engine.Ready()
 	s.routes = registry.NewAPI(registry.Config{Self: "n1", Tokens: tokens, Log: fixtures.Log(t)}, engine, tables).Handler()
 	s.server = httptest.NewServer(s.routes)

@@ -1,7 +1,6 @@
 package users_test
 
 import (
-	"context"
 	"errors"
 	"testing"
 	"time"
@@ -127,20 +126,9 @@ func TestABrokerThrowsTheSwitchOfARouter(t *testing.T) {
 	}
 	schema := state.NewSchema()
 	state.Register(schema, state.RouterPattern, state.Text)
-	engine, err := state.NewEngine(state.EngineConfig{Client: broker, Schema: schema, SessionTTL: time.Minute, Log: fixtures.Log(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- engine.Run(ctx) }()
-	defer func() {
-		stop()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	}()
-	if err := engine.Do(ctx, state.Group{Name: "disable", Apply: func(tx *state.Tx) error {
+	engine, stop := fixtures.RunEngine(t, state.EngineConfig{Client: broker, Schema: schema, Name: "broker", SessionTTL: time.Minute})
+	defer stop()
+	if err := engine.Do(t.Context(), state.Group{Name: "disable", Apply: func(tx *state.Tx) error {
 		tx.Rewrite(key, []byte(state.Disabled))
 		return nil
 	}}); err != nil {

@@ -23,6 +23,21 @@ func Pause(ctx context.Context, d time.Duration) {
 	}
 }
 
+// Rest waits for d, or until there is something on orders or news, which may be
+// nil. It returns false when ctx has ended.
+func Rest(ctx context.Context, d time.Duration, orders, news <-chan struct{}) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-orders:
+	case <-news:
+	case <-timer.C:
+	}
+	return true
+}
+
 // Poke makes the next receive from news return, without waiting for it. news
 // holds one.
 func Poke(news chan struct{}) {
