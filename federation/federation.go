@@ -17,7 +17,8 @@ import (
 	"github.com/pgpatron/pgpatron/state"
 )
 
-// sessionTTL is how long the office outlives a process that vanished.
+// sessionTTL is how long the office outlives a process that vanished, at most: no
+// longer than an overlay does.
 const sessionTTL = 10 * time.Second
 
 // Federation is one federation process of a site. Several may run: all answer,
@@ -61,7 +62,7 @@ func New(cfg Config, client *clientv3.Client) (*Federation, error) {
 	}
 	f.carrier = newCarrier(f)
 	engine, err := state.NewEngine(state.EngineConfig{
-		Client: client, Schema: schema, Reactor: f, Name: "federation", SessionTTL: sessionTTL, Log: f.log, Registerer: cfg.Metrics,
+		Client: client, Schema: schema, Reactor: f, Name: "federation", SessionTTL: min(sessionTTL, cfg.Lease), Log: f.log, Registerer: cfg.Metrics,
 	})
 	if err != nil {
 		return nil, err
