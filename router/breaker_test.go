@@ -122,7 +122,7 @@ func TestWaitingClientsAreTurnedAway(t *testing.T) {
 	refusals := make(chan error, clients)
 	for range clients {
 		go func() {
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), fixtures.Patience)
 			defer cancel()
 			_, err := login(ctx, port, "sslmode=disable")
 			refusals <- err
@@ -150,7 +150,7 @@ func TestJoiningClientsAreTurnedAway(t *testing.T) {
 	dial(t, port)
 	refused := make(chan error, 1)
 	go func() {
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), fixtures.Patience)
 		defer cancel()
 		_, err := login(ctx, port, "sslmode=disable")
 		refused <- err
@@ -340,7 +340,7 @@ func TestManySlowClientsAreTurnedBack(t *testing.T) {
 	conns := make([]*net.TCPConn, 300)
 	for i := range conns {
 		conns[i] = dial(t, port)
-		conns[i].SetDeadline(time.Now().Add(time.Minute))
+		conns[i].SetDeadline(time.Now().Add(fixtures.Patience))
 	}
 	for i, conn := range conns {
 		if err := ended(t, conn); err != io.EOF {

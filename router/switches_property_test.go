@@ -305,7 +305,7 @@ func (w *world) loseKeys(rt *rapid.T) {
 }
 
 func (r *routerOf) login(port int) (*pgconn.PgConn, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), fixtures.Patience)
 	defer cancel()
 	return pgconn.Connect(ctx, fmt.Sprintf("postgres://alice@%s:%d/app?sslmode=disable", r.addr, port))
 }
