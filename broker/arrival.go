@@ -94,6 +94,9 @@ func (d *driver) takeIn(tx *state.Tx, peer state.MoveNote, own *state.MoveNote) 
 		return err
 	}
 	in, cluster := p.Instance, p.Cluster
+	if err := cluster.CheckVersion(); err != nil {
+		return err
+	}
 	plan, known := d.cfg.plan(in.PlanID)
 	switch {
 	case in.InstanceID != peer.Instance || cluster.InstanceID != peer.Instance:

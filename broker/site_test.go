@@ -327,7 +327,9 @@ func (s *site) keys() []string {
 			s.t.Fatal(err)
 		}
 		for _, kv := range resp.Kvs {
-			keys = append(keys, string(kv.Key))
+			if key := string(kv.Key); key != state.FormatKey() {
+				keys = append(keys, key)
+			}
 		}
 	}
 	return keys
