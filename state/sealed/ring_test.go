@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pgpatron/pgpatron/fixtures"
 	"github.com/pgpatron/pgpatron/state/sealed"
 )
 
@@ -97,7 +98,7 @@ func TestRingFollowsItsFile(t *testing.T) {
 
 func await(t *testing.T, done func() bool) {
 	t.Helper()
-	for end := time.Now().Add(45 * time.Second); !done(); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(fixtures.Patience); !done(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("it does not come about")
 		}
