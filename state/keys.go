@@ -52,6 +52,7 @@ const (
 	InstanceURLPattern = "/registry/by-url/{url}"
 	BuildPattern       = "/registry/builds/{definition}/{backend}"
 	SitePattern        = "/site"
+	EraPattern         = "/site/era"
 	// The patterns of what a site knows of its federation.
 	FederationSelfPattern    = FederationPrefix + "self"
 	FederationOverlayPattern = FederationPrefix + "overlay"
@@ -270,6 +271,9 @@ func AnnouncementParam(hostname, container string, port int) string {
 
 // SiteKey holds the random id of the site that this etcd cluster serves.
 func SiteKey() string { return SitePattern }
+
+// EraKey holds how often the site was recovered, decimal; nothing is 0.
+func EraKey() string { return EraPattern }
 
 // FederationSelfKey holds what the site permanently knows of its federation.
 func FederationSelfKey() string { return FederationSelfPattern }
