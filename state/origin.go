@@ -135,6 +135,18 @@ func (e *Engine) isOther(ctx context.Context) bool {
 	return err == nil && now.cluster != 0 && e.origin.Load().judge(now) != same
 }
 
+// learnSite asks for the site's id if there was none when the picture was loaded.
+func (e *Engine) learnSite(ctx context.Context) {
+	before := e.origin.Load()
+	if before.site != "" {
+		return
+	}
+	now, err := askOrigin(ctx, e.cfg.Client)
+	if err == nil && before.judge(now) == same {
+		e.origin.Store(&now)
+	}
+}
+
 // Held returns ErrReplaced while etcd is not the one that the picture is of. The
 // picture stays as it was then, no Tick comes, and nothing is committed.
 func (e *Engine) Held() error {
