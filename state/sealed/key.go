@@ -74,6 +74,16 @@ const mark = "sealed:"
 // IsSealed reports whether a text is sealed, and so of no use as it is.
 func IsSealed(text string) bool { return strings.HasPrefix(text, mark) }
 
+// Seal closes a text for one place: Open opens it for that place alone. There must
+// be a key.
+func (k Keys) Seal(text, place string) string { return k.seal(text, place) }
+
+// Open opens what Seal closed, and reports whether one of the keys could.
+func (k Keys) Open(text, place string) (string, bool) {
+	plain := k.open(text, place)
+	return plain, !IsSealed(plain)
+}
+
 // seal closes a text for one place: it opens nowhere else.
 func (k Keys) seal(text, place string) string {
 	nonce := make([]byte, k[0].NonceSize())

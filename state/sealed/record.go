@@ -28,6 +28,12 @@ func (k Keys) openRecord(key string, value []byte) []byte {
 	return eachPassword(key, value, k.open)
 }
 
+// Bare returns a value without the passwords in it, if key is that of a cluster's
+// record, and as it is otherwise.
+func Bare(key string, value []byte) []byte {
+	return eachPassword(key, value, func(_, _ string) string { return "" })
+}
+
 // eachPassword puts change's result in the place of each password of a record. What
 // is no record stays as it is.
 func eachPassword(key string, value []byte, change func(text, place string) string) []byte {
