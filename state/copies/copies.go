@@ -110,6 +110,21 @@ func Take(ctx context.Context, client clientv3.KV, s Subject) (Copy, error) {
 	return c, nil
 }
 
+// Now returns how new a copy would be that was taken now.
+func Now(ctx context.Context, client clientv3.KV) (Age, error) {
+	ctx, cancel := context.WithTimeout(ctx, takeTimeout)
+	defer cancel()
+	resp, err := client.Get(ctx, state.EraKey())
+	if err != nil {
+		return Age{}, fmt.Errorf("reading the site's era: %w", err)
+	}
+	age := Age{Revision: resp.Header.Revision}
+	for _, kv := range resp.Kvs {
+		age.Era, err = state.Integer(kv.Value)
+	}
+	return age, err
+}
+
 // questions are what is read for a copy.
 func questions(s Subject) []clientv3.Op {
 	cordon := state.Switch{Kind: state.BackendSwitch, Name: s.Backend}
@@ -164,11 +179,14 @@ func (c Copy) Cluster() (state.Cluster, error) {
 }
 
 // Alike reports whether two copies hold the same of their instance.
-func (c Copy) Alike(other Copy) bool {
-	return slices.EqualFunc(c.Records, other.Records, func(a, b Record) bool {
-		return a.Key == b.Key && string(a.Value) == string(b.Value)
-	})
+func (c Copy) Alike(other Copy) bool { return slices.EqualFunc(c.Records, other.Records, Record.equal) }
+
+// Same reports whether they hold the same of their backend, too.
+func (c Copy) Same(other Copy) bool {
+	return c.Alike(other) && slices.EqualFunc(c.Host, other.Host, Record.equal)
 }
+
+func (r Record) equal(o Record) bool { return r.Key == o.Key && string(r.Value) == string(o.Value) }
 
 // envelope is a copy as it is written.
 type envelope struct {
