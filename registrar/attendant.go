@@ -109,7 +109,7 @@ func (a *attendant) answer(ctx context.Context, request string) error {
 		}
 	}
 	a.log.InfoContext(ctx, "told what copies of records there are", "volumes", len(volumes))
-	done := copies.Answer{Request: request, Hostname: a.cfg.Hostname, Volumes: len(volumes)}
+	done := copies.Answer{Request: request, Backend: a.cfg.ID, Hostname: a.cfg.Hostname, Volumes: len(volumes)}
 	return a.put(ctx, state.AnswerKey(a.cfg.ID), done, lease.ID)
 }
 

@@ -86,7 +86,7 @@ func brokerProcess() process {
 			return err
 		}
 		defer client.Close()
-		if err := records.wrap(client); err != nil {
+		if _, err := records.wrap(client); err != nil {
 			return err
 		}
 		b, err := broker.New(cfg, client)

@@ -28,14 +28,15 @@ func (k recordKey) check() error {
 	return err
 }
 
-// wrap has a client seal and open records.
-func (k recordKey) wrap(client *clientv3.Client) error {
+// wrap has a client seal and open records, and returns the keys; none, if records
+// are plain.
+func (k recordKey) wrap(client *clientv3.Client) (sealed.Keys, error) {
 	if k == "" {
-		return nil
+		return nil, nil
 	}
 	keys, err := sealed.ReadKeys(string(k), false)
 	if err == nil {
 		keys.Wrap(client)
 	}
-	return err
+	return keys, err
 }

@@ -11,6 +11,7 @@ type Request struct {
 type Answer struct {
 	// Request is the id of what it answers.
 	Request  string `json:"request"`
+	Backend  string `json:"backend"`
 	Hostname string `json:"hostname"`
 	// Volumes is how many volumes of nodes there are, of whichever site.
 	Volumes int `json:"volumes"`
