@@ -3,6 +3,7 @@ package recovery
 import (
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -192,21 +193,31 @@ func (m *maker) inspect(in *Instance, cluster state.Cluster, volumes []Volume) {
 
 // compare looks at what etcd has already.
 func (m *maker) compare(in *Instance, c copies.Copy) {
-	value, exists := m.Existing[state.ClusterKey(in.ID)]
-	if !exists {
+	if _, exists := m.Existing[state.ClusterKey(in.ID)]; !exists {
 		return
 	}
 	differs := slices.ContainsFunc(in.Records, func(r copies.Record) bool {
 		there, ok := m.Existing[r.Key]
-		return ok && there != string(r.Value)
+		return ok && !says(there, r)
 	})
 	complete := !slices.ContainsFunc(in.Records, func(r copies.Record) bool { _, ok := m.Existing[r.Key]; return !ok })
 	switch {
-	case m.Site == m.plan.Site && m.Era > c.Era, !differs && complete && value != "":
+	case m.Site == m.plan.Site && m.Era > c.Era, !differs && complete:
 		in.There = true
 	case differs:
 		m.problem(leaveOut(in.ID)+", which leaves it as etcd has it", "instance %s: etcd has other records of it than the copy of %s", in.ID, age(c.Age))
 	}
+}
+
+// says reports whether a value of etcd is what a record holds. The fields of JSON
+// may stand in any order.
+func says(value string, r copies.Record) bool {
+	if value == string(r.Value) {
+		return true
+	}
+	a, errA := state.JSON[map[string]any]([]byte(value))
+	b, errB := state.JSON[map[string]any](r.Value)
+	return errA == nil && errB == nil && reflect.DeepEqual(a, b)
 }
 
 // record encodes a cluster's record. There is nothing in one that can not be.

@@ -54,7 +54,7 @@ func putAll(ctx context.Context, client clientv3.KV, records []copies.Record) er
 		if err != nil {
 			return err
 		}
-		if len(resp.Kvs) > 0 && string(resp.Kvs[0].Value) == string(r.Value) {
+		if len(resp.Kvs) > 0 && says(string(resp.Kvs[0].Value), r) {
 			continue
 		}
 		compares = append(compares, absent(r.Key))
