@@ -10,6 +10,7 @@ import (
 
 	"github.com/pgpatron/pgpatron/state"
 	"github.com/pgpatron/pgpatron/state/copies"
+	"github.com/pgpatron/pgpatron/state/sealed"
 )
 
 // instance plans one instance from its volumes.
@@ -91,7 +92,7 @@ func problems(volumes []Volume) string {
 }
 
 // fill puts into a record without passwords those that the nodes were given, and
-// returns whose are missing.
+// returns whose are missing. The owner's is not: nobody can log in as the owner.
 func (m *maker) fill(cluster *state.Cluster, chosen Volume, volumes []Volume) (missing []string) {
 	if !chosen.Copy.Bare {
 		return nil
@@ -198,6 +199,9 @@ func (m *maker) compare(in *Instance, c copies.Copy) {
 	}
 	differs := slices.ContainsFunc(in.Records, func(r copies.Record) bool {
 		there, ok := m.Existing[r.Key]
+		if c.Bare { // what it does not know it can not compare
+			there, r.Value = string(sealed.Bare(r.Key, []byte(there))), sealed.Bare(r.Key, r.Value)
+		}
 		return ok && !says(there, r)
 	})
 	complete := !slices.ContainsFunc(in.Records, func(r copies.Record) bool { _, ok := m.Existing[r.Key]; return !ok })

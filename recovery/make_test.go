@@ -268,6 +268,27 @@ func TestEtcdOfAnotherSite(t *testing.T) {
 
 func TestNothingIsFound(t *testing.T) { newScene(t).plan(recovery.Choices{}, "no copy of any record") }
 
+// A copy without passwords is no other than a record that has them.
+func TestBareCopyOfARecordThatEtcdHas(t *testing.T) {
+	s := newScene(t)
+	s.answered("b1")
+	s.Site = "here"
+	c := cluster("a", 30000, "n1")
+	c.AppCredentials = state.Credentials{Username: "owner", Password: "of nobody"}
+	for _, r := range s.volume("n1", 10, c).Copy.Records {
+		s.Existing[r.Key] = string(r.Value)
+	}
+	s.Existing[state.PortKey(30000)] = "a"
+	s.Volumes = nil
+	c.SuperuserCredentials.Password, c.AppCredentials.Password = "", ""
+	s.volume("n1", 10, c).Copy.Bare = true
+	if p := s.plan(recovery.Choices{Include: []string{"a"}}); !p.Instances[0].There {
+		t.Errorf("planned: %+v", p.Instances[0])
+	}
+	s.Existing[state.ClusterKey("a")] = strings.Replace(s.Existing[state.ClusterKey("a")], "30000", "30001", 1)
+	s.plan(recovery.Choices{Include: []string{"a"}}, "etcd has other records")
+}
+
 // An etcd that a backup was restored into has some records, and older ones.
 func TestRecordsThatEtcdHas(t *testing.T) {
 	s := newScene(t)
