@@ -113,13 +113,9 @@ func (e *Engine) watchOnce(ctx context.Context, feed *feed, revision int64) (int
 	responses := e.openWatch(ctx, cancel, revision+1)
 	silence := time.NewTimer(e.cfg.SilenceTimeout)
 	defer silence.Stop()
-	nameless := time.NewTicker(e.cfg.SilenceTimeout)
-	defer nameless.Stop()
 	asked := false
 	for {
 		select {
-		case <-nameless.C:
-			e.learnSite(ctx)
 		case reason := <-feed.reloads:
 			return revision, reason
 		case <-e.suspect:

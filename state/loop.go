@@ -24,6 +24,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	if e.cfg.SessionTTL > 0 {
 		running.Go(func() { e.keepSession(ctx) })
 	}
+	running.Go(func() { e.learnSite(ctx) })
 	err := e.loop(ctx, &running)
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		err = nil

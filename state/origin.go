@@ -135,15 +135,19 @@ func (e *Engine) isOther(ctx context.Context) bool {
 	return err == nil && now.cluster != 0 && e.origin.Load().judge(now) != same
 }
 
-// learnSite asks for the site's id if there was none when the picture was loaded.
+// learnSite asks for the site's id until there is one: it may be given after the
+// picture was loaded.
 func (e *Engine) learnSite(ctx context.Context) {
-	before := e.origin.Load()
-	if before.site != "" {
-		return
-	}
-	now, err := askOrigin(ctx, e.cfg.Client)
-	if err == nil && before.judge(now) == same {
-		e.origin.Store(&now)
+	for ctx.Err() == nil {
+		before := e.origin.Load()
+		if before.site != "" {
+			return
+		}
+		now, err := askOrigin(ctx, e.cfg.Client)
+		if err == nil && now.site != "" && before.cluster != 0 && before.judge(now) == same {
+			e.origin.CompareAndSwap(before, &now)
+		}
+		sleep(ctx, e.cfg.SilenceTimeout)
 	}
 }
 
