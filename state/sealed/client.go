@@ -1,5 +1,6 @@
-// Package sealed keeps the passwords in cluster records closed in etcd, so that
-// whoever may read the records, or a backup of etcd, can not log in to anything.
+// Package sealed keeps the passwords in cluster records, and the private keys of
+// nodes, closed in etcd, so that whoever may read the records, or a backup of etcd,
+// can not log in to anything nor pass for a server.
 //
 //	keys, err := sealed.ReadKeys(path, false)
 //	…
