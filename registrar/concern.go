@@ -9,7 +9,10 @@ func (r *Registrar) concerned(t state.Tick) bool {
 	r.lease = t.Lease
 	r.foreign.hold(t.Lease)
 	for params := range r.tables.clusters.Changed() {
-		concerned = r.desired.update(params[0], r.tables.clusters) || concerned
+		concerned = r.desired.update(params[0], r.tables) || concerned
+	}
+	for params := range r.tables.certificates.Changed() {
+		concerned = r.desired.update(params[0], r.tables) || concerned
 	}
 	for params := range r.tables.announcements.Changed() {
 		concerned = r.noteAnnouncement(params[0]) || concerned

@@ -6,11 +6,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
 	dockercontainer "github.com/docker/docker/api/types/container"
+
+	"github.com/pgpatron/pgpatron/patroni"
 )
 
 // errExists says that a container of that name exists, whoever's it is.
@@ -70,13 +73,15 @@ func (d *docker) createContainer(ctx context.Context, s spec) (string, error) {
 	return created.ID, nil
 }
 
-// copyFile puts a file into a container that does not run, for one user to read.
-func (d *docker) copyFile(ctx context.Context, id, folder, name string, content []byte, uid, gid int) error {
+// copyFile puts a file into a container's volume, for the node alone to read. The
+// container may run.
+func (d *docker) copyFile(ctx context.Context, id, file string, content []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, workTimeout)
 	defer cancel()
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
-	header := &tar.Header{Name: name, Mode: 0o400, Uid: uid, Gid: gid, Size: int64(len(content)), ModTime: time.Now()}
+	folder, name := path.Split(file)
+	header := &tar.Header{Name: name, Mode: 0o400, Uid: patroni.NodeUID, Gid: patroni.NodeGID, Size: int64(len(content)), ModTime: time.Now()}
 	if err := w.WriteHeader(header); err != nil {
 		return err
 	}
@@ -106,6 +111,16 @@ func (d *docker) stop(ctx context.Context, id string) error {
 	defer cancel()
 	if err := d.client.ContainerStop(ctx, id, dockercontainer.StopOptions{}); err != nil {
 		return fmt.Errorf("stopping container: %w", err)
+	}
+	return nil
+}
+
+// reload has what runs in a container read its files again.
+func (d *docker) reload(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	if err := d.client.ContainerKill(ctx, id, "HUP"); err != nil {
+		return fmt.Errorf("telling the container to look again: %w", err)
 	}
 	return nil
 }

@@ -18,6 +18,7 @@ type tables struct {
 	members       *state.Table[patroni.Member]
 	syncs         *state.Table[patroni.Sync]
 	readOnly      *state.Table[bool]
+	certificates  *state.Table[state.Certificate]
 }
 
 func newTables(s *state.Schema, image string) tables {
@@ -31,5 +32,6 @@ func newTables(s *state.Schema, image string) tables {
 		members:       patroni.Members(s),
 		syncs:         patroni.Syncs(s),
 		readOnly:      patroni.ReadOnly(s),
+		certificates:  state.Register(s, state.CertificatePattern, state.JSON[state.Certificate]),
 	}
 }

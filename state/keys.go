@@ -69,7 +69,7 @@ const (
 	// them. Rights end between the two: registrars read the one and not the other.
 	CertificatePattern = TLSPrefix + "certificates/{id}/{node}"
 	SiteCAPattern      = TLSPrefix + "site-ca"
-	MarkerPattern   = "/engine/{id}"
+	MarkerPattern      = "/engine/{id}"
 )
 
 // IsReserved reports whether keys that begin with the segment are not for
