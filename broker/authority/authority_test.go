@@ -46,7 +46,7 @@ func verify(t *testing.T, leaf authority.Pair, bundle, host string, at time.Time
 }
 
 func TestClientsTakeWhatTheAuthoritySigns(t *testing.T) {
-	a, pair := newAuthority(t)
+	_, pair := newAuthority(t)
 	// As it comes back from where it is kept.
 	a, err := authority.Open(pair.Certificate, pair.Key)
 	if err != nil {
