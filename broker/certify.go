@@ -1,10 +1,8 @@
 package broker
 
 import (
-	"cmp"
 	"errors"
 	"log/slog"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -17,6 +15,8 @@ const (
 	certifyInterval = time.Hour
 	// certifyRest is how long nothing is signed after a failure.
 	certifyRest = time.Minute
+	// replaceBefore is how long before its end an authority should be replaced.
+	replaceBefore = 365 * 24 * time.Hour
 	// signedAtOnce bounds what one Tick signs.
 	signedAtOnce = 50
 )
@@ -80,6 +80,7 @@ func (c *certifier) drive(now time.Time) []state.Group {
 	}
 	if c.overdue(now) {
 		c.wait(now)
+		c.warn(ca.Value, now)
 		for e := range c.tables.clusters.All() {
 			c.due[e.Params[0]] = struct{}{}
 		}
@@ -96,6 +97,13 @@ func (c *certifier) drive(now time.Time) []state.Group {
 		groups = append(groups, todo...)
 	}
 	return groups
+}
+
+// warn tells of an authority that has to be replaced: applications need time for it.
+func (c *certifier) warn(ca state.SiteCA, now time.Time) {
+	if signer, _ := ca.Signing(); signer.Expires.Sub(now) < replaceBefore {
+		c.log.Warn("the authority of the databases' certificates ends, replace it with pgpatron ca rotate", "authority", signer.ID, "expires", signer.Expires)
+	}
 }
 
 // missing returns what signs the certificates that an instance's nodes lack.
@@ -177,72 +185,4 @@ func (c *certifier) found(tx *state.Tx) error {
 		tx.PutJSON(state.SiteCAKey(), ca)
 	}
 	return err
-}
-
-// newAuthority makes an authority whose key nobody but brokers can open.
-func (c *certifier) newAuthority() (state.Authority, error) {
-	a, err := authority.New(time.Now())
-	if err != nil {
-		return state.Authority{}, err
-	}
-	pair, err := a.Pair()
-	if err != nil {
-		return state.Authority{}, err
-	}
-	id := authority.ID(pair.Certificate)
-	sealed, err := c.key.seal(pair.Key, authorityPlace(id))
-	return state.Authority{
-		ID: id, Certificate: pair.Certificate, Sealed: sealed, Created: pair.Created, Expires: pair.Expires,
-	}, err
-}
-
-// authorityPlace is what an authority's key is sealed for.
-func authorityPlace(id string) string { return state.SiteCAKey() + " " + id }
-
-// sign writes a new certificate for a node, unless it has a good one or nobody can
-// sign yet.
-func (c *certifier) sign(tx *state.Tx, id string, n state.Node) error {
-	ca, _, err := state.Load(tx, state.SiteCAKey(), state.JSON[state.SiteCA])
-	if err != nil {
-		return err
-	}
-	has, _, err := state.Load(tx, state.CertificateKey(id, n.NodeID), state.JSON[state.Certificate])
-	if err != nil {
-		return err
-	}
-	signer, made := ca.Signing()
-	now, names := time.Now(), c.names(n)
-	if !made || authority.IsGood(has, ca, names, now) {
-		return nil
-	}
-	pair, err := c.issue(signer, names, now)
-	if err != nil {
-		return err
-	}
-	tx.PutJSON(state.CertificateKey(id, n.NodeID), state.Certificate{
-		Version: state.RecordVersion, InstanceID: id, NodeID: n.NodeID,
-		Certificate: pair.Certificate, PrivateKey: pair.Key,
-		Signer: signer.ID, Names: names, Created: pair.Created, Expires: pair.Expires,
-	})
-	return nil
-}
-
-func (c *certifier) issue(signer state.Authority, names []string, now time.Time) (authority.Pair, error) {
-	key, err := c.key.open(signer.Sealed, authorityPlace(signer.ID))
-	if err != nil {
-		return authority.Pair{}, err
-	}
-	a, err := authority.Open(signer.Certificate, key)
-	if err != nil {
-		return authority.Pair{}, err
-	}
-	return a.Issue(names, now)
-}
-
-// names are the hosts by which a node's server is reached: the routers', which
-// users are told, and its own.
-func (c *certifier) names(n state.Node) []string {
-	names := []string{c.host, cmp.Or(c.tables.addressOf(n.BackendID), n.BackendID)}
-	slices.Sort(names)
-	return slices.Compact(names)
 }
