@@ -54,11 +54,11 @@ func New(cfg Config, client *clientv3.Client) (*Broker, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	if cfg.Database == nil {
-		cfg.Database = postgres.Server{Host: cfg.RouterHost}
-	}
 	schema := state.NewSchema()
 	b := &Broker{cfg: cfg, log: cfg.Log, client: client, tables: newTables(schema), listening: make(chan struct{})}
+	if cfg.Database == nil {
+		cfg.Database = postgres.Server{Host: cfg.RouterHost, Roots: b.roots}
+	}
 	if cfg.GlobalPorts != nil {
 		cfg.GlobalPorts.Watch(schema)
 	}

@@ -41,6 +41,7 @@ type driver struct {
 	expiries  *expiries
 	chronicle *chronicle
 	positions *positions
+	certifier *certifier
 	// busy says that operations are under way: time matters to them.
 	busy atomic.Bool
 }
@@ -53,6 +54,7 @@ func newDriver(cfg Config, t *tables, election *state.Election) *driver {
 		operations: map[string]struct{}{}, bindings: map[bindingID]struct{}{}, leftovers: map[string]struct{}{},
 		plans: newPlanCounts(cfg.Plans), expiries: newExpiries(), chronicle: newChronicle(cfg, t, election),
 		visits: map[string]struct{}{}, positions: &positions{at: map[string]int64{}},
+		certifier: newCertifier(cfg, t, election),
 	}
 }
 
@@ -89,11 +91,13 @@ func (d *driver) tick(ctx context.Context, t state.Tick) []state.Group {
 		}
 		d.elected = false
 		d.chronicle.sweeper.rest(time.Now())
+		d.certifier.wait(time.Now())
 		return append(groups, d.election.Campaign(t, d.cfg.Hostname)...)
 	}
 	if !d.elected {
 		d.log.Info("elected to drive operations")
 		d.replacer.forget()
+		d.certifier.begin()
 	}
 	d.elected = true
 	groups = slices.Concat(groups, d.mendCounts(), d.expire(time.Now()), d.chronicle.drive(time.Now()))
@@ -107,6 +111,7 @@ func (d *driver) tick(ctx context.Context, t state.Tick) []state.Group {
 	}
 	groups = append(groups, d.drainer.drive()...)
 	groups = append(groups, d.replacer.drive()...)
+	groups = append(groups, d.certifier.drive(time.Now())...)
 	for id := range d.leftovers {
 		groups = append(groups, d.forgetRemoved(id)...)
 	}
@@ -121,6 +126,7 @@ func (d *driver) tick(ctx context.Context, t state.Tick) []state.Group {
 // note keeps the maps of what is unfinished.
 func (d *driver) note() {
 	d.chronicle.note()
+	d.certifier.note()
 	for params := range d.tables.instances.Changed() {
 		id := params[0]
 		in, ok := d.tables.instances.Get(id)
@@ -161,7 +167,8 @@ func (d *driver) note() {
 }
 
 // pace wakes the engine once a second while operations are under way, a login
-// expires or a sweep is due, so that it is noticed that their time is over.
+// expires, or a sweep or a look at certificates is due, so that it is noticed that
+// their time is over.
 func (d *driver) pace(ctx context.Context, wake func()) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -170,7 +177,7 @@ func (d *driver) pace(ctx context.Context, wake func()) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			if now := time.Now(); d.busy.Load() || d.expiries.due(now) || d.chronicle.sweeper.due(now) {
+			if now := time.Now(); d.busy.Load() || d.expiries.due(now) || d.chronicle.sweeper.due(now) || d.certifier.overdue(now) {
 				wake()
 			}
 		}

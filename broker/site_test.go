@@ -358,6 +358,7 @@ type binding struct {
 	Credentials struct {
 		URI, JDBCURL, Host, Hostname, Name, Database, Username, Password string
 		ReadURI                                                          string `json:"read_uri"`
+		CA                                                               string `json:"ca_certificate"`
 		Hosts                                                            []string
 		Port                                                             int
 	}

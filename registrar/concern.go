@@ -9,8 +9,11 @@ func (r *Registrar) concerned(t state.Tick) bool {
 	r.lease = t.Lease
 	r.foreign.hold(t.Lease)
 	for params := range r.tables.clusters.Changed() {
-		concerned = r.desired.update(params[0], r.tables.clusters) || concerned
+		concerned = r.desired.update(params[0], r.tables) || concerned
 		r.copyist.want(params[0], r.desired.clusters[params[0]])
+	}
+	for params := range r.tables.certificates.Changed() {
+		concerned = r.desired.update(params[0], r.tables) || concerned
 	}
 	r.copied()
 	for params := range r.tables.announcements.Changed() {

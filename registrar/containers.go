@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"strings"
 	"time"
 
@@ -91,12 +92,14 @@ func (d *docker) readFile(ctx context.Context, id, path string) (content []byte,
 	return content, err == nil, err
 }
 
-// copyFile puts a file into a container, for one user to read.
-func (d *docker) copyFile(ctx context.Context, id, folder, name string, content []byte, uid, gid int) error {
+// copyFile puts a file into a container's volume, for one user to read. The
+// container may run.
+func (d *docker) copyFile(ctx context.Context, id, file string, content []byte, uid, gid int) error {
 	ctx, cancel := context.WithTimeout(ctx, workTimeout)
 	defer cancel()
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
+	folder, name := path.Split(file)
 	header := &tar.Header{Name: name, Mode: 0o400, Uid: uid, Gid: gid, Size: int64(len(content)), ModTime: time.Now()}
 	if err := w.WriteHeader(header); err != nil {
 		return err
@@ -127,6 +130,16 @@ func (d *docker) stop(ctx context.Context, id string) error {
 	defer cancel()
 	if err := d.client.ContainerStop(ctx, id, dockercontainer.StopOptions{}); err != nil {
 		return fmt.Errorf("stopping container: %w", err)
+	}
+	return nil
+}
+
+// reload has what runs in a container read its files again.
+func (d *docker) reload(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	if err := d.client.ContainerKill(ctx, id, "HUP"); err != nil {
+		return fmt.Errorf("telling the container to look again: %w", err)
 	}
 	return nil
 }

@@ -291,6 +291,10 @@ func (d *dockerd) killContainer(_ http.ResponseWriter, r *http.Request) (int, an
 	if c == nil {
 		return notFound("container")
 	}
+	if signal := r.URL.Query().Get("signal"); signal == "HUP" {
+		d.log = append(d.log, "reload "+c.Name)
+		return 204, nil
+	}
 	d.kill(c, 137)
 	return 204, nil
 }

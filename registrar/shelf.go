@@ -51,8 +51,7 @@ func (s *shelf) put(ctx context.Context, d *docker, id string, c copies.Copy, ke
 	if err != nil {
 		return err
 	}
-	folder, name := path.Split(slots[s.next])
-	if err := d.copyFile(ctx, id, folder, name, raw, 0, 0); err != nil {
+	if err := d.copyFile(ctx, id, slots[s.next], raw, 0, 0); err != nil {
 		return err
 	}
 	*s = shelf{copy: c, raw: raw, next: 1 - s.next}

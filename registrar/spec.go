@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
-	"path"
 
 	dockercontainer "github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/mount"
@@ -163,6 +162,3 @@ func (c Config) nodeFile(g goal, node string) ([]byte, error) {
 	}
 	return json.Marshal(n)
 }
-
-// nodeFolder and nodeName are where the file goes.
-var nodeFolder, nodeName = path.Split(patroni.NodeFile)

@@ -18,6 +18,7 @@ type tables struct {
 	members       *state.Table[patroni.Member]
 	syncs         *state.Table[patroni.Sync]
 	readOnly      *state.Table[bool]
+	certificates  *state.Table[state.Certificate]
 	// What a copy holds beside the cluster's record. Only that it changes counts.
 	copied   []*state.Table[struct{}]
 	switches *state.Table[struct{}]
@@ -35,6 +36,7 @@ func newTables(s *state.Schema, image string) tables {
 		members:       patroni.Members(s),
 		syncs:         patroni.Syncs(s),
 		readOnly:      patroni.ReadOnly(s),
+		certificates:  state.Register(s, state.CertificatePattern, state.JSON[state.Certificate]),
 		copied: []*state.Table[struct{}]{
 			state.Register(s, state.InstancePattern, anything), state.Register(s, state.BindingPattern, anything),
 			state.Register(s, state.AllocationPattern, anything), state.Register(s, state.ReadOnlyPattern, anything),

@@ -41,6 +41,8 @@ type Cluster struct {
 	// MaxSessions is how many clients a router serves at once; 0 leaves it to the
 	// router.
 	MaxSessions int `json:"max_sessions,omitempty"`
+	// RequireTLS says that clients that do not speak TLS are refused.
+	RequireTLS bool `json:"require_tls,omitempty"`
 	// Extensions are those that the user may use, by name, in order.
 	Extensions []string `json:"extensions,omitempty"`
 	// PostgresMajor is the major version of the cluster's data; 0: not recorded,

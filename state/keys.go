@@ -73,7 +73,11 @@ const (
 	EventPattern    = EventsPrefix + "log/{event}"
 	ToldPattern     = EventsPrefix + "told/{id}"
 	ElectionPattern = "/election/{name}"
-	MarkerPattern   = "/engine/{id}"
+	// CertificatePattern is of the certificates of nodes, SiteCAPattern of who signs
+	// them. Rights end between the two: registrars read the one and not the other.
+	CertificatePattern = TLSPrefix + "certificates/{id}/{node}"
+	SiteCAPattern      = TLSPrefix + "site-ca"
+	MarkerPattern      = "/engine/{id}"
 )
 
 // IsReserved reports whether keys that begin with the segment are not for
@@ -93,7 +97,7 @@ func ReservedPrefixes() []string {
 	return out
 }
 
-var reserved = []string{"service", "routing", "serviceinstance", "state", "registry", "site", "election", "engine", "events", "federation", "plans"}
+var reserved = []string{"service", "routing", "serviceinstance", "state", "registry", "site", "election", "engine", "events", "federation", "plans", "tls"}
 
 // HostPrefix is above every key of HostPattern.
 const HostPrefix = "/registry/hosts/"
@@ -104,6 +108,9 @@ const ServicePrefix = "/service/"
 
 // EventsPrefix is above every key of the event log.
 const EventsPrefix = "/events/"
+
+// TLSPrefix is above the site's certificate authority and what it has signed.
+const TLSPrefix = "/tls/"
 
 // FederationPrefix is above every key of the federation.
 const FederationPrefix = "/federation/"
@@ -326,6 +333,15 @@ func FederationWantKey(id string) string { return fill(FederationWantPattern, id
 // FederationMoveKey holds what is said about the move of an instance: a MoveNote
 // of one of the sides MoveOwn, MovePeer and MoveVerdict.
 func FederationMoveKey(id, side string) string { return fill(FederationMovePattern, id, side) }
+
+// SiteCAKey holds who signs the certificates of the site's nodes: a SiteCA.
+func SiteCAKey() string { return SiteCAPattern }
+
+// CertificateKey holds the certificate of a node of a cluster: a Certificate.
+func CertificateKey(id, node string) string { return fill(CertificatePattern, id, node) }
+
+// CertificatePrefix is above the certificates of one cluster's nodes.
+func CertificatePrefix(id string) string { return TLSPrefix + "certificates/" + Segment(id) + "/" }
 
 // EventKey holds one entry of the event log: an Event.
 func EventKey(id string) string { return fill(EventPattern, id) }

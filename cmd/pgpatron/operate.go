@@ -17,7 +17,7 @@ import (
 func operatorCommands() []*cobra.Command {
 	return []*cobra.Command{
 		instancesCommand(), planCommand(), operationsCommand(), backendsCommand(),
-		routersCommand(), replicasCommand(), eventsCommand(), topCommand(),
+		routersCommand(), replicasCommand(), caCommand(), eventsCommand(), topCommand(),
 	}
 }
 

@@ -104,11 +104,12 @@ func sealRecordsCommand(use, short string, do func(sealed.Holding, context.Conte
 // holdings are what is sealed, with the keys of it.
 func (b *brokerSettings) holdings(ctx context.Context) ([]sealed.Holding, error) {
 	bindings, err := sealed.Open(ctx, b.bindings.file(b.records.command), nil)
+	holdings := []sealed.Holding{sealed.Bindings(bindings), sealed.Authority(bindings)}
 	if err != nil || b.records.path == "" {
-		return []sealed.Holding{sealed.Bindings(bindings)}, err
+		return holdings, err
 	}
 	records, err := sealed.Open(ctx, b.records.file(), nil)
-	return []sealed.Holding{sealed.Clusters(records), sealed.Bindings(bindings)}, err
+	return append(holdings, sealed.Clusters(records), sealed.Certificates(records)), err
 }
 
 // keyUse is how many records of a kind are sealed under one key.

@@ -1,5 +1,6 @@
-// Package sealed keeps passwords closed in etcd, so that whoever may read the
-// records, or a backup of etcd, can not log in to anything.
+// Package sealed keeps the passwords in cluster records, and the private keys of
+// nodes, closed in etcd, so that whoever may read the records, or a backup of etcd,
+// can not log in to anything nor pass for a server.
 //
 //	file := sealed.File{Setting: "record_key_file", Path: path}
 //	ring, err := sealed.Open(ctx, file, log)

@@ -46,7 +46,19 @@ type secret struct {
 
 // Clusters are the records of clusters.
 func Clusters(r *Ring) Holding {
-	return Holding{Name: "clusters", Ring: r, prefix: state.ServicePrefix, mine: isRecord, each: eachOfCluster}
+	return Holding{Name: "clusters", Ring: r, prefix: state.ServicePrefix, mine: isCluster, each: eachOfRecord}
+}
+
+// Certificates are the records of the nodes' certificates.
+func Certificates(r *Ring) Holding {
+	prefix, _, _ := strings.Cut(state.CertificatePattern, "{")
+	return Holding{Name: "certificates", Ring: r, prefix: prefix, mine: isCertificate, each: eachOfRecord}
+}
+
+// Authority is the record of who signs them.
+func Authority(r *Ring) Holding {
+	mine := func(key string) bool { return key == state.SiteCAKey() }
+	return Holding{Name: "authority", Ring: r, prefix: state.SiteCAKey(), mine: mine, each: eachOfAuthority}
 }
 
 // Bindings are the records of bindings.
@@ -176,11 +188,12 @@ func (h Holding) walk(ctx context.Context, client *clientv3.Client, show func(ke
 	}
 }
 
-// eachOfCluster shows the passwords of a cluster's record. Empty ones are none.
-func eachOfCluster(key string, value []byte, look func(secret) secret) ([]byte, error) {
+// eachOfRecord shows the secrets of a record that a wrapped client seals. Empty ones
+// are none.
+func eachOfRecord(key string, value []byte, look func(secret) secret) ([]byte, error) {
 	var errs []error
-	out := eachLogin(key, value, func(l login, place string) {
-		s := secret{place: place, plain: state.Secret(l.text("password"))}
+	out := eachSecret(key, value, func(h holder, place string) {
+		s := secret{place: place, plain: state.Secret(h.text(h.secret))}
 		if s.plain == "" {
 			return
 		}
@@ -190,10 +203,10 @@ func eachOfCluster(key string, value []byte, look func(secret) secret) ([]byte, 
 				errs = append(errs, fmt.Errorf("%s: %w", place, err))
 				return
 			}
-			s.by = l.text("sealed_by")
+			s.by = h.text("sealed_by")
 		}
 		if s = look(s); s.sealed != nil {
-			l.close(s.sealed, s.by)
+			h.close(s.sealed, s.by)
 		}
 	})
 	return out, errors.Join(errs...)
@@ -218,4 +231,18 @@ func eachOfBinding(key string, value []byte, look func(secret) secret) ([]byte, 
 	}
 	out, err := json.Marshal(record)
 	return out, errors.Join(errSealed, errBy, err)
+}
+
+// eachOfAuthority shows the keys of those that sign, or have signed, certificates.
+func eachOfAuthority(key string, value []byte, look func(secret) secret) ([]byte, error) {
+	ca, err := state.JSON[state.SiteCA](value)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", key, err)
+	}
+	for i := range ca.Authorities {
+		a := &ca.Authorities[i]
+		s := look(secret{place: state.AuthorityPlace(a.ID), sealed: a.Sealed, by: a.SealedBy})
+		a.Sealed, a.SealedBy = s.sealed, s.by
+	}
+	return json.Marshal(ca)
 }

@@ -98,6 +98,30 @@ func TestRecordsAreSealedInEtcd(t *testing.T) {
 	}
 }
 
+// The private key of a node's certificate is no plainer than a password.
+func TestPrivateKeysAreSealedInEtcd(t *testing.T) {
+	with, without, _ := pair(t)
+	key := state.CertificateKey("a", "n")
+	wanted := state.Certificate{InstanceID: "a", NodeID: "n", Certificate: "public", PrivateKey: word}
+	b, err := json.Marshal(wanted)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := with.Put(t.Context(), key, string(b)); err != nil {
+		t.Fatal(err)
+	}
+	if raw := get(t, without, key); strings.Contains(raw, word) || strings.Count(raw, "sealed:") != 1 || !strings.Contains(raw, "public") {
+		t.Errorf("etcd has %s", raw)
+	}
+	got, err := state.JSON[state.Certificate]([]byte(get(t, with, key)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(wanted, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestPlainRecordIsReadAndSealedByItsNextWrite(t *testing.T) {
 	with, without, _ := pair(t)
 	key := state.ClusterKey("a")

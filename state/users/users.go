@@ -29,15 +29,15 @@ const Root = "root"
 func All(image string) []User {
 	announcements := prefix(state.AnnouncementPattern(image))
 	engines := prefix(state.MarkerPattern)
-	site := span(prefix(state.ElectionPattern), prefix("/state/"))
+	site := span(prefix(state.ElectionPattern), prefix(state.CertificatePattern))
 	return []User{
 		{
 			Name:  "broker",
-			Reads: []Range{site},
+			Reads: []Range{span(site, prefix(state.TLSPrefix))},
 			Writes: []Range{
 				engines, office("broker"), prefix(state.PlanCountPattern), prefix(state.DrainPattern), prefix("/routing/"),
 				prefix(state.ServicePrefix), prefix(state.InstancePattern), prefix("/state/"), prefix(state.FederationPrefix),
-				prefix(state.EventsPrefix),
+				prefix(state.EventsPrefix), prefix(state.TLSPrefix),
 			},
 		},
 		{
