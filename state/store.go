@@ -177,6 +177,15 @@ func (s *store) apply(events []*clientv3.Event, revision int64) {
 	s.revision = max(s.revision, revision)
 }
 
+// forgetRevisions has the next replace take in everything, whatever its revision:
+// it is another etcd's.
+func (s *store) forgetRevisions() {
+	s.revision = 0
+	for _, r := range s.records {
+		r.ModRevision = 0
+	}
+}
+
 // replace takes in the whole contents at one revision: what differs is put,
 // what is missing is removed, as if the events that were lost had come.
 func (s *store) replace(kvs []*mvccpb.KeyValue, revision int64) {

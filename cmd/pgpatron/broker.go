@@ -100,7 +100,7 @@ func (b *brokerSettings) start(ctx context.Context, log *slog.Logger, _ io.Write
 		return err
 	}
 	defer client.Close()
-	followRecordKeys, err := b.records.wrap(ctx, client, log)
+	recordRing, err := b.records.wrap(ctx, client, log)
 	if err != nil {
 		return err
 	}
@@ -111,7 +111,7 @@ func (b *brokerSettings) start(ctx context.Context, log *slog.Logger, _ io.Write
 	tasks, ctx := errgroup.WithContext(ctx)
 	tasks.Go(func() error { return served.Run(ctx) })
 	tasks.Go(func() error { return ring.Run(ctx) })
-	tasks.Go(func() error { return followRecordKeys(ctx) })
+	tasks.Go(func() error { return recordRing.Run(ctx) })
 	tasks.Go(func() error {
 		return notifyReady(ctx, log, func(ctx context.Context) error {
 			_, err := served.Ready(ctx)

@@ -93,7 +93,7 @@ func (d *dev) run(ctx context.Context) error {
 		return err
 	}
 	defer d.etcd.Close()
-	return d.runProcesses(ctx, bridge)
+	return eachSite(ctx, d.log, func(ctx context.Context) error { return d.runProcesses(ctx, bridge) })
 }
 
 // prepareDataDir makes the data directory, or refuses one of another version,

@@ -49,18 +49,18 @@ func (k recordKeys) check() error {
 	return err
 }
 
-// wrap has a client seal and open records, and returns what has the keys follow
-// the file.
-func (k recordKeys) wrap(ctx context.Context, client *clientv3.Client, log *slog.Logger) (follow func(context.Context) error, err error) {
+// wrap has a client seal and open records, and returns the keys, which follow the
+// file while they run; nil, if records are plain.
+func (k recordKeys) wrap(ctx context.Context, client *clientv3.Client, log *slog.Logger) (*sealed.Ring, error) {
 	if k.path == "" {
-		return func(context.Context) error { return nil }, nil
+		return nil, nil
 	}
 	ring, err := sealed.Open(ctx, k.file(), log)
 	if err != nil {
 		return nil, err
 	}
 	ring.Wrap(client)
-	return ring.Run, nil
+	return ring, nil
 }
 
 // bindingKeys are the settings of the keys of bindings.

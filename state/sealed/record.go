@@ -79,6 +79,18 @@ func (r *Ring) sealRecord(key string, value []byte) []byte {
 	return eachLogin(key, value, r.seal)
 }
 
+// Bare returns a value without the passwords in it, if key is that of a cluster's
+// record, and as it is otherwise.
+func Bare(key string, value []byte) []byte {
+	if !isRecord(key) {
+		return value
+	}
+	return eachLogin(key, value, func(l login, _ string) {
+		l["password"] = ""
+		delete(l, "sealed_by")
+	})
+}
+
 func (r *Ring) openRecord(key string, value []byte) []byte {
 	if !isRecord(key) {
 		return value
