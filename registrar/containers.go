@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -70,7 +71,27 @@ func (d *docker) createContainer(ctx context.Context, s spec) (string, error) {
 	return created.ID, nil
 }
 
-// copyFile puts a file into a container that does not run, for one user to read.
+// readFile returns a file in a container, whether that runs or not. ok is false if
+// there is none.
+func (d *docker) readFile(ctx context.Context, id, path string) (content []byte, ok bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, workTimeout)
+	defer cancel()
+	stream, _, err := d.client.CopyFromContainer(ctx, id, path)
+	if errdefs.IsNotFound(err) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("reading %s in the container: %w", path, err)
+	}
+	defer stream.Close()
+	r := tar.NewReader(stream)
+	if _, err = r.Next(); err == nil {
+		content, err = io.ReadAll(r)
+	}
+	return content, err == nil, err
+}
+
+// copyFile puts a file into a container, for one user to read.
 func (d *docker) copyFile(ctx context.Context, id, folder, name string, content []byte, uid, gid int) error {
 	ctx, cancel := context.WithTimeout(ctx, workTimeout)
 	defer cancel()
