@@ -78,6 +78,12 @@ func TestEachUserMayDoItsWorkAndNothingElse(t *testing.T) {
 			read:    []string{announcement},
 			noRead:  []string{state.InstanceKey("a"), state.BindingKey("a", "b"), state.AllocationKey("a"), state.BackendKey("h")},
 		},
+		"federation": {
+			write:   []string{state.FederationOverlayKey(), state.AllocationKey("a"), state.NextPortKey(), state.PortKey(30000), state.ElectionKey("federation")},
+			noWrite: []string{state.LeaderKey("a"), state.ClusterKey("a"), state.InstanceKey("a"), state.BindingKey("a", "b"), announcement, state.BackendKey("h"), state.CordonKey("h"), state.RouterKey("10.0.0.1", 7), state.ElectionKey("broker"), state.EventKey("e")},
+			read:    []string{state.SiteKey()},
+			noRead:  []string{state.RouterKey("10.0.0.1", 7), state.CordonKey("h")},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			client := s.as(name)
