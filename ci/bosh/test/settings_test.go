@@ -11,7 +11,10 @@ import (
 )
 
 // beyond are settings that no property sets, and why.
-var beyond = map[string]string{}
+var beyond = map[string]string{
+	"broker.key_command":    "seal_key and record_key are the director's, whose CredHub is what would keep the keys",
+	"registrar.key_command": "as for the broker",
+}
 
 // everything gives every property that has no default and that the manifest does
 // not give: with it, every setting of a process is set.
