@@ -158,6 +158,7 @@ func (b *Broker) confirm(ctx context.Context, name string, isRefusal func(error)
 	ctx, cancel := context.WithTimeout(ctx, decideTimeout)
 	defer cancel()
 	var refusal error
+	apply = b.tables.format.Admitted(apply)
 	err := b.engine.Do(ctx, state.Group{Name: name, Apply: func(tx *state.Tx) error {
 		refusal = nil
 		err := apply(tx)

@@ -102,7 +102,7 @@ func moment(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.0Z"
 // tell returns the credentials of a binding, and amends the response with what
 // brokerapi v10 has no fields for.
 func (b *Broker) tell(ctx context.Context, binding state.Binding) (credentials, error) {
-	password, err := b.cfg.SealKey.open(binding.Sealed, state.BindingKey(binding.InstanceID, binding.BindingID))
+	password, err := b.cfg.Seal.Open(binding.Sealed, binding.SealedBy, state.BindingKey(binding.InstanceID, binding.BindingID))
 	if err != nil {
 		return credentials{}, err
 	}

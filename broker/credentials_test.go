@@ -2,7 +2,6 @@ package broker
 
 import (
 	"net/url"
-	"path/filepath"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -38,29 +37,5 @@ func TestIPv6HostIsBracketed(t *testing.T) {
 	c := newCredentials("2001:db8::1", state.Cluster{AllocatedPort: 30006, Database: "app"}, state.Binding{Role: "r"}, "p")
 	if want := "postgresql://r:p@[2001:db8::1]:30006/app"; c.URI != want {
 		t.Errorf("uri is %s, want %s", c.URI, want)
-	}
-}
-
-func TestSealOpensOnlyWhereItWasClosed(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "seal.key")
-	key, err := ReadSealKey(path, true)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if again, err := ReadSealKey(path, false); err != nil || again != key {
-		t.Fatalf("the key is not the same when read again (%v)", err)
-	}
-	sealed, err := key.seal("secret", "/a")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, err := key.open(sealed, "/a"); err != nil || got.Reveal() != "secret" {
-		t.Errorf("opened as %q (%v)", got.Reveal(), err)
-	}
-	if _, err := key.open(sealed, "/b"); err == nil {
-		t.Error("the secret of one record opens in another")
-	}
-	if _, err := (SealKey{9}).open(sealed, "/a"); err == nil {
-		t.Error("another key opens the secret")
 	}
 }

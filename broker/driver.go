@@ -26,7 +26,9 @@ type driver struct {
 	// elected says whether the last Tick held the office. The maps name what is
 	// unfinished; they are filled from what changes, so that a Tick costs what
 	// changed and what is under way, not what exists.
-	elected    bool
+	elected bool
+	// outdated is why the last Tick did nothing, if it did not.
+	outdated   error
 	operations map[string]struct{}
 	bindings   map[bindingID]struct{}
 	// visits are instances that other sites speak of.
@@ -54,9 +56,30 @@ func newDriver(cfg Config, t *tables, election *state.Election) *driver {
 	}
 }
 
-// Tick drives what is unfinished.
+// Tick drives what is unfinished, unless the site's records are too new.
 func (d *driver) Tick(ctx context.Context, t state.Tick) ([]state.Group, error) {
 	d.note()
+	outdated := d.tables.format.Check()
+	if outdated != nil {
+		return d.stand(t, outdated), nil
+	}
+	d.outdated = nil
+	return d.tables.format.AdmittedAll(d.tick(ctx, t)), nil
+}
+
+// stand leaves everything to brokers that know the site's records.
+func (d *driver) stand(t state.Tick, outdated error) []state.Group {
+	if d.outdated == nil {
+		d.log.Error("this broker is too old for the site", "err", outdated)
+		d.jobs.dropAll()
+	}
+	d.outdated, d.elected = outdated, false
+	d.busy.Store(false)
+	return d.election.Resign(t)
+}
+
+// tick takes part in the election and drives what is unfinished.
+func (d *driver) tick(ctx context.Context, t state.Tick) []state.Group {
 	groups := d.tables.routers.Sweep("")
 	defer func() { d.busy.Store(len(d.operations) > 0 || d.tables.draining() || d.replacer.waiting()) }()
 	if !d.election.Holds(t) {
@@ -66,7 +89,7 @@ func (d *driver) Tick(ctx context.Context, t state.Tick) ([]state.Group, error) 
 		}
 		d.elected = false
 		d.chronicle.sweeper.rest(time.Now())
-		return append(groups, d.election.Campaign(t, d.cfg.Hostname)...), nil
+		return append(groups, d.election.Campaign(t, d.cfg.Hostname)...)
 	}
 	if !d.elected {
 		d.log.Info("elected to drive operations")
@@ -92,7 +115,7 @@ func (d *driver) Tick(ctx context.Context, t state.Tick) ([]state.Group, error) 
 			groups = append(groups, d.driveBinding(ctx, b.Value)...)
 		}
 	}
-	return groups, nil
+	return groups
 }
 
 // note keeps the maps of what is unfinished.

@@ -43,6 +43,8 @@ type tables struct {
 	// ports that do not lead where they usually do.
 	moves    *state.Table[state.MoveNote]
 	forwards *state.Table[state.Forward]
+	// format is the version of the site's records.
+	format *state.Format
 }
 
 func newTables(s *state.Schema) *tables {
@@ -71,6 +73,7 @@ func newTables(s *state.Schema) *tables {
 		told:        state.Register(s, state.ToldPattern, state.JSON[state.Told]),
 		moves:       state.Register(s, state.FederationMovePattern, state.JSON[state.MoveNote]),
 		forwards:    state.Register(s, state.ForwardPattern, state.JSON[state.Forward]),
+		format:      state.NewFormat(s),
 	}
 }
 

@@ -15,14 +15,18 @@ func newDesired(backend string) desired {
 }
 
 // update takes in one cluster's record as it is now, and reports whether it
-// places, or placed, nodes here.
+// places, or placed, nodes here. One that is too new changes nothing: what the
+// last one that could be read has asked for stays as it is.
 func (d desired) update(instance string, clusters *state.Table[state.Cluster]) bool {
 	before := d.clusters[instance]
+	record, _ := clusters.Get(instance)
+	if record.Value.CheckVersion() != nil {
+		return false
+	}
 	for _, node := range before {
 		delete(d.nodes, node)
 	}
 	delete(d.clusters, instance)
-	record, _ := clusters.Get(instance)
 	for _, n := range record.Value.Nodes {
 		if n.BackendID != d.backend {
 			continue

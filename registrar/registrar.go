@@ -229,10 +229,10 @@ func (r *Registrar) doomed(ctx context.Context, instance, node string) error {
 	defer cancel()
 	var claimed bool
 	err := r.engine.Do(ctx, state.Group{Name: "confirm removal", Apply: func(tx *state.Tx) error {
-		cluster, _, err := state.Load(tx, state.ClusterKey(instance), state.JSON[state.Cluster])
+		cluster, _, err := state.Load(tx, state.ClusterKey(instance), state.KeptCluster)
 		n, named := cluster.Node(node)
 		claimed = named && !n.Removed
-		return err
+		return errors.Join(err, cluster.CheckVersion())
 	}})
 	if err != nil {
 		return fmt.Errorf("confirming that no record wants it: %w", err)

@@ -1,8 +1,8 @@
 package registrar
 
 import (
+	"cmp"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -137,8 +137,8 @@ func tcpPort(port int) nat.Port { return nat.Port(fmt.Sprintf("%d/tcp", port)) }
 // nodeFile returns the content of a node's node.json.
 func (c Config) nodeFile(g goal, node string) ([]byte, error) {
 	cluster := g.cluster
-	if sealed.IsSealed(cluster.SuperuserCredentials.Password.Reveal()) {
-		return nil, errors.New("the cluster's record is sealed: give this registrar the record_key_file of the brokers")
+	if login := cluster.SuperuserCredentials; sealed.IsSealed(login.Password.Reveal()) {
+		return nil, fmt.Errorf("the cluster's record is sealed under key %s, which this registrar's record_key_file does not have: give it that of the brokers", cmp.Or(login.SealedBy, "of no name"))
 	}
 	n := patroni.NodeConfig{
 		InstanceID:  cluster.InstanceID,

@@ -22,7 +22,7 @@ type tables struct {
 
 func newTables(s *state.Schema, image string) tables {
 	return tables{
-		clusters:      state.Register(s, state.ClusterPattern, state.JSON[state.Cluster]),
+		clusters:      state.Register(s, state.ClusterPattern, state.KeptCluster),
 		backends:      state.Register(s, state.BackendPattern, state.JSON[state.Backend]),
 		hosts:         state.Register(s, state.HostPattern, state.JSON[state.Host]),
 		statuses:      state.Register(s, state.NodeStatusPattern, state.JSON[state.NodeStatus]),

@@ -22,13 +22,16 @@ const (
 	AllocationPattern = "/routing/allocation/{id}"
 	ReadOnlyPattern   = "/routing/readonly/{id}"
 	PortPattern       = "/routing/ports/{port}"
-	ForwardPattern    = "/routing/forward/{id}"
-	UnboundPattern    = "/routing/unbound/{port}/{router}"
-	InstancePattern   = "/serviceinstance/{id}"
-	BindingPattern    = "/serviceinstance/{id}/bindings/{binding}"
-	FencePattern      = "/service/{id}/fence"
-	PlanCountPattern  = "/plans/{plan}/instances"
-	RouterPattern     = "/state/instances/{router}"
+	// FormatPattern lies where every process may read, and none but brokers and the
+	// federation write.
+	FormatPattern    = "/routing/format"
+	ForwardPattern   = "/routing/forward/{id}"
+	UnboundPattern   = "/routing/unbound/{port}/{router}"
+	InstancePattern  = "/serviceinstance/{id}"
+	BindingPattern   = "/serviceinstance/{id}/bindings/{binding}"
+	FencePattern     = "/service/{id}/fence"
+	PlanCountPattern = "/plans/{plan}/instances"
+	RouterPattern    = "/state/instances/{router}"
 	// RouterRecordPattern and RouterSessionPattern tell routers that run from what
 	// those that do not have left: see Routers.
 	RouterRecordPattern  = "/state/routers/{router}"
@@ -270,6 +273,9 @@ func AnnouncementParam(hostname, container string, port int) string {
 
 // SiteKey holds the random id of the site that this etcd cluster serves.
 func SiteKey() string { return SitePattern }
+
+// FormatKey holds the version of the site's records: see Format.
+func FormatKey() string { return FormatPattern }
 
 // FederationSelfKey holds what the site permanently knows of its federation.
 func FederationSelfKey() string { return FederationSelfPattern }

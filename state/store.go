@@ -181,12 +181,22 @@ func (s *store) apply(events []*clientv3.Event, revision int64) {
 // what is missing is removed, as if the events that were lost had come.
 func (s *store) replace(kvs []*mvccpb.KeyValue, revision int64) {
 	for _, kv := range kvs {
+		s.revert(kv, revision)
 		s.put(kv)
 	}
 	if len(s.records) > len(kvs) {
 		s.removeAllBut(kvs, revision)
 	}
 	s.revision = max(s.revision, revision)
+}
+
+// revert makes way for an earlier value of a key. At a revision that lies after the
+// one that the picture has, it can only have been restored from a snapshot.
+func (s *store) revert(kv *mvccpb.KeyValue, revision int64) {
+	r, ok := s.records[string(kv.Key)]
+	if ok && kv.ModRevision < r.ModRevision && r.ModRevision <= revision {
+		r.ModRevision = 0
+	}
 }
 
 func (s *store) removeAllBut(kvs []*mvccpb.KeyValue, revision int64) {

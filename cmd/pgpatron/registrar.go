@@ -20,7 +20,7 @@ func registrarProcess() process {
 	var cfg registrar.Config
 	var etcd, forNodes state.Access
 	var listen string
-	var records recordKey
+	var records recordKeys
 	var registry registrySettings
 	bind := func(s *settings) {
 		addEtcd(s, &etcd)
@@ -58,7 +58,8 @@ func registrarProcess() process {
 			return err
 		}
 		defer client.Close()
-		if err := records.wrap(client); err != nil {
+		followKeys, err := records.wrap(ctx, client, log)
+		if err != nil {
 			return err
 		}
 		if cfg.Site, err = state.SiteID(ctx, client, uuid.NewString); err != nil {
@@ -76,6 +77,7 @@ func registrarProcess() process {
 		}
 		tasks, ctx := errgroup.WithContext(ctx)
 		tasks.Go(func() error { return r.Run(ctx) })
+		tasks.Go(func() error { return followKeys(ctx) })
 		asked := front{listen: listen, tls: registry.files.config(), metrics: metrics, others: registryHandler(r, deployer, tokens, log)}
 		tasks.Go(func() error { return asked.serve(ctx) })
 		tasks.Go(func() error { return notifyReady(ctx, log, r.Ready) })
