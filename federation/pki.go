@@ -28,6 +28,29 @@ func (f Files) validate() []error {
 	return errs
 }
 
+// Check reads the files, and tells what of them does not do for a site that is
+// called dc. Files that are not named are not its matter.
+func (f Files) Check(dc string) error {
+	if f.Cert == "" || f.Key == "" || f.CA == "" {
+		return nil
+	}
+	cert, pool, err := f.read()
+	if err != nil {
+		return fmt.Errorf("federation.cert, key, ca: %w", err)
+	}
+	between := x509.NewCertPool()
+	for _, der := range cert.Certificate[1:] {
+		if c, err := x509.ParseCertificate(der); err == nil {
+			between.AddCert(c)
+		}
+	}
+	_, errChain := cert.Leaf.Verify(x509.VerifyOptions{Roots: pool, Intermediates: between, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
+	if err := errors.Join(errChain, cert.Leaf.VerifyHostname(dc)); err != nil {
+		return fmt.Errorf("federation.cert, ca: %w", err)
+	}
+	return nil
+}
+
 // pki holds what the files said last.
 type pki struct {
 	files Files

@@ -40,6 +40,29 @@ func TestCertificates(t *testing.T) {
 	}
 }
 
+// What a site's files can not do is told before anybody is asked.
+func TestFilesAreChecked(t *testing.T) {
+	t.Parallel()
+	authority := fixtures.NewAuthority(t)
+	cert, key := authority.Issue(t, "dc-0")
+	for name, test := range map[string]struct {
+		files federation.Files
+		dc    string
+		want  string
+	}{
+		"good":                 {federation.Files{Cert: cert, Key: key, CA: authority.CA()}, "dc-0", ""},
+		"of another site":      {federation.Files{Cert: cert, Key: key, CA: authority.CA()}, "dc-1", "not dc-1"},
+		"of another authority": {federation.Files{Cert: cert, Key: key, CA: fixtures.NewAuthority(t).CA()}, "dc-0", "unknown authority"},
+		"not there":            {federation.Files{Cert: cert + ".old", Key: key, CA: authority.CA()}, "dc-0", "no such file"},
+		"a key, no authority":  {federation.Files{Cert: cert, Key: key, CA: key}, "dc-0", "holds no PEM certificate"},
+	} {
+		err := test.files.Check(test.dc)
+		if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: got %v, want %q", name, err, test.want)
+		}
+	}
+}
+
 func TestParseSite(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{

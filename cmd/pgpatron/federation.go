@@ -6,6 +6,8 @@ import (
 	"io"
 	"log/slog"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/pgpatron/pgpatron/federation"
 	"github.com/pgpatron/pgpatron/state"
 )
@@ -36,7 +38,9 @@ func federationProcess() process {
 		add(s, "ports", &cfg.Ports, "30000-30999", "public ports, FIRST-LAST, as the broker's", state.ParsePorts)
 		add(s, "hostname", &cfg.Hostname, hostname(), "the name of this host", text)
 	}
-	check := func() error { return errors.Join(etcd.Validate(), cfg.WithDefaults().Validate()) }
+	check := func() error {
+		return errors.Join(etcd.Validate(), cfg.WithDefaults().Validate(), cfg.Files.Check(cfg.DC))
+	}
 	start := func(ctx context.Context, log *slog.Logger, _ io.Writer) error {
 		client, err := connect(ctx, etcd)
 		if err != nil {
@@ -48,7 +52,15 @@ func federationProcess() process {
 		if err != nil {
 			return err
 		}
-		return f.Run(ctx)
+		tasks, ctx := errgroup.WithContext(ctx)
+		tasks.Go(func() error { return f.Run(ctx) })
+		tasks.Go(func() error {
+			return notifyReady(ctx, log, func(ctx context.Context) error {
+				_, err := f.Ready(ctx)
+				return err
+			})
+		})
+		return tasks.Wait()
 	}
 	return process{"federation", "Agree with other sites on global ports", bind, check, start}
 }

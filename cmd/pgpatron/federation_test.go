@@ -21,7 +21,8 @@ import (
 	"github.com/pgpatron/pgpatron/state"
 )
 
-// town is one site of a test, made of the program's own processes.
+// town is one site of a test, made of the program's own processes. Each logs in to
+// etcd as its own user.
 type town struct {
 	t      *testing.T
 	dc     string
@@ -35,14 +36,19 @@ type town struct {
 func newTown(t *testing.T, authority *fixtures.Authority, dc string) *town {
 	t.Helper()
 	server := fixtures.EtcdServer(t)
+	users := secure(t, "--etcd="+server.Endpoints()[0])
+	root, err := state.Access{Endpoints: server.Endpoints(), Username: "root", Password: state.Secret(users.password("root", "PGPATRON_ETCD_PASSWORD"))}.Dial()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { root.Close() })
 	cert, key := authority.Issue(t, dc)
 	s := &town{
-		t: t, dc: dc, etcd: server.Client(), listen: fixtures.FreeAddrs(t, "127.0.0.1", 1)[0], broker: fixtures.FreeAddrs(t, "127.0.0.1", 1)[0],
+		t: t, dc: dc, etcd: root, listen: fixtures.FreeAddrs(t, "127.0.0.1", 1)[0], broker: fixtures.FreeAddrs(t, "127.0.0.1", 1)[0],
 		own: []string{"--dc=" + dc, "--cert=" + cert, "--key=" + key, "--ca=" + authority.CA()},
 	}
-	etcd := "--etcd=" + server.Endpoints()[0]
-	start(t, append([]string{"federation", etcd, "--listen=" + s.listen, "--join-token=open", "--lease=5s"}, s.own...)...)
-	start(t, "broker", etcd, "--listen="+s.broker, "--password=secret", "--seal-key-file="+filepath.Join(t.TempDir(), "seal"), "--share-backends", "--global-ports")
+	start(t, append(users.as("federation", "--listen="+s.listen, "--join-token=open", "--lease=5s"), s.own...)...)
+	start(t, users.as("broker", "--listen="+s.broker, "--password=secret", "--seal-key-file="+filepath.Join(t.TempDir(), "seal"), "--share-backends", "--global-ports")...)
 	backend, err := json.Marshal(state.Backend{ID: "10.0.0.1", Hostname: "h", DockerVersion: "28"})
 	if err != nil {
 		t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -107,9 +108,46 @@ func (f configFile) parse(given []string) (map[string]string, error) {
 
 // addSecrets makes the secrets that the process needs and nobody has given.
 func (f configFile) addSecrets(ctx context.Context, set map[string]string) error {
-	if f.process.use != "broker" {
+	switch f.process.use {
+	case "broker":
+		return f.addBrokerSecrets(ctx, set)
+	case "registrar":
+		return f.addTokens(set)
+	case "federation":
+		if set["join_token"] == "" {
+			set["join_token"] = rand.Text()
+		}
+	}
+	return nil
+}
+
+// addTokens makes a file of the registry's tokens with one, an operator's.
+func (f configFile) addTokens(set map[string]string) error {
+	if set["registry_tokens_file"] != "" {
 		return nil
 	}
+	path := filepath.Join(f.dir, "registry-tokens")
+	set["registry_tokens_file"] = path
+	if _, err := os.Stat(path); err == nil {
+		return nil // all backends may have the same
+	}
+	return errors.Join(writeNew(path, []byte("admin "+rand.Text()+" operators\n")), f.share(path))
+}
+
+// share has whoever may read the folder read a file in it, too: a process that
+// reads its file again and again is not root.
+func (f configFile) share(path string) error {
+	info, err := os.Stat(f.dir)
+	if err != nil {
+		return err
+	}
+	if owner, ok := info.Sys().(*syscall.Stat_t); ok {
+		err = os.Chown(path, -1, int(owner.Gid))
+	}
+	return errors.Join(err, os.Chmod(path, 0o640))
+}
+
+func (f configFile) addBrokerSecrets(ctx context.Context, set map[string]string) error {
 	for _, key := range []string{"password", "admin_password"} {
 		if set[key] == "" {
 			set[key] = rand.Text()

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/pgpatron/pgpatron/fixtures"
 )
 
 // do runs a command that ends by itself, well, and returns what it said.
@@ -20,10 +22,15 @@ func do(t *testing.T, args ...string) string {
 
 // What init writes is what --check-config takes, and nobody else can read it.
 func TestInitWritesAConfigurationThatIsGood(t *testing.T) {
+	authority := fixtures.NewAuthority(t)
+	cert, key := authority.Issue(t, "dc-1")
 	for process, given := range map[string][]string{
 		"broker":    {"router_host=db.example.com"},
 		"registrar": {"backend=10.0.0.7", "zone=z1"},
 		"router":    nil,
+		"federation": {
+			"dc=dc-1", "cert=" + cert, "key=" + key, "ca=" + authority.CA(), "listen=10.0.0.7:9610",
+		},
 	} {
 		t.Run(process, func(t *testing.T) {
 			dir := t.TempDir()
@@ -51,7 +58,9 @@ func TestInitMakesSecretsAnew(t *testing.T) {
 	for range 2 {
 		dir := t.TempDir()
 		do(t, "init", "broker", "--dir", dir)
-		for _, file := range []string{"broker.yml", "seal.key", "record.key"} {
+		do(t, "init", "registrar", "--dir", dir)
+		do(t, "init", "federation", "--dir", dir, "dc=dc-1")
+		for _, file := range []string{"broker.yml", "seal.key", "record.key", "registry-tokens", "federation.yml"} {
 			b, err := os.ReadFile(filepath.Join(dir, file))
 			if err != nil {
 				t.Fatal(err)
@@ -64,6 +73,21 @@ func TestInitMakesSecretsAnew(t *testing.T) {
 			seen = append(seen, string(b))
 		}
 	}
+}
+
+// A site's backends may share the tokens, as they may share other files.
+func TestInitKeepsTheTokensThatAreThere(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "registry-tokens")
+	if err := os.WriteFile(path, []byte("view 0123456789abcdef dashboards\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	do(t, "init", "registrar", "--dir", dir, "backend=10.0.0.7")
+	b, err := os.ReadFile(path)
+	if err != nil || !strings.Contains(string(b), "dashboards") {
+		t.Errorf("the tokens are now %q (%v)", b, err)
+	}
+	wantSays(t, do(t, "registrar", "--config", filepath.Join(dir, "registrar.yml"), "--check-config"), "is good")
 }
 
 func TestInitTakesSettingsAlone(t *testing.T) {

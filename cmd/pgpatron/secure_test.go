@@ -27,9 +27,13 @@ func newSecured(t testing.TB) secured {
 	t.Helper()
 	files := fixtures.PKI(t)
 	cluster := fixtures.NewEtcdClusterTLS(t, "127.0.0.1", files)
-	s := secured{TB: t, dir: t.TempDir(), flags: []string{
-		"--etcd=" + strings.Join(cluster.Endpoints(), ","), "--etcd-ca=" + files.CA, "--etcd-cert=" + files.Cert, "--etcd-key=" + files.Key,
-	}}
+	return secure(t, "--etcd="+strings.Join(cluster.Endpoints(), ","), "--etcd-ca="+files.CA, "--etcd-cert="+files.Cert, "--etcd-key="+files.Key)
+}
+
+// secure makes the users of the etcd that flags lead to.
+func secure(t testing.TB, flags ...string) secured {
+	t.Helper()
+	s := secured{TB: t, dir: t.TempDir(), flags: flags}
 	var out bytes.Buffer
 	if err := run(t.Context(), append([]string{"init", "etcd", "--dir", s.dir}, s.flags...), &out, &out); err != nil {
 		t.Fatal(err)
@@ -142,7 +146,10 @@ func (l *lockedWriter) Write(b []byte) (int, error) {
 // logins, and tells systemd how far it is.
 func TestProcessesAsUsersOfASecuredEtcd(t *testing.T) {
 	s := newSecured(t)
+	authority := fixtures.NewAuthority(t)
+	cert, key := authority.Issue(t, "dc-1")
 	for _, args := range [][]string{
+		s.as("federation", "--dc=dc-1", "--cert="+cert, "--key="+key, "--ca="+authority.CA(), "--listen="+fixtures.FreeAddrs(t, "127.0.0.1", 1)[0]),
 		s.as("broker", "--password=x", "--listen=127.0.0.1:0", "--seal-key-file="+filepath.Join(s.dir, "seal.key")),
 		s.as("router", "--metrics=127.0.0.1:0", "--ports=31000-31009"),
 	} {

@@ -59,7 +59,7 @@ func All(image string) []User {
 		},
 		{
 			Name:   "federation",
-			Reads:  []Range{span(prefix(state.ElectionPattern), prefix(state.SitePattern))},
+			Reads:  []Range{span(prefix(state.ElectionPattern), prefix(state.InstancePattern)), {Key: state.SiteKey()}, {Key: state.EraKey()}},
 			Writes: []Range{engines, office("federation"), prefix(state.FederationPrefix), prefix("/routing/")},
 		},
 	}

@@ -82,9 +82,10 @@ func TestEachUserMayDoItsWorkAndNothingElse(t *testing.T) {
 			noRead:  []string{state.InstanceKey("a"), state.BindingKey("a", "b"), state.AllocationKey("a"), state.BackendKey("h"), state.SiteCAKey(), state.CertificateKey("a", "n")},
 		},
 		"federation": {
-			write:   []string{"/federation/self", state.AllocationKey("a")},
-			noWrite: []string{state.ClusterKey("a"), state.SiteCAKey(), state.CertificateKey("a", "n")},
-			noRead:  []string{state.SiteCAKey(), state.CertificateKey("a", "n")},
+			write:   []string{state.FederationOverlayKey(), state.AllocationKey("a"), state.NextPortKey(), state.PortKey(30000), state.ElectionKey("federation")},
+			noWrite: []string{state.LeaderKey("a"), state.ClusterKey("a"), state.InstanceKey("a"), state.BindingKey("a", "b"), announcement, state.BackendKey("h"), state.CordonKey("h"), state.RouterKey("10.0.0.1", 7), state.ElectionKey("broker"), state.EventKey("e")},
+			read:    []string{state.SiteKey(), state.EraKey()},
+			noRead:  []string{state.RouterKey("10.0.0.1", 7), state.CordonKey("h"), state.SiteCAKey(), state.CertificateKey("a", "n")},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,119 +1,62 @@
-// Package release_test renders the templates of the BOSH release, as the director
-// does, and has the real program look at what comes out.
 package release_test
 
 import (
-	"bytes"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"go.yaml.in/yaml/v3"
 )
 
-const release = ".."
-
-// program builds pgpatron, once.
-var program = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "pgpatron-release-")
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "pgpatron")
-	out, err := exec.Command("go", "build", "-o", path, "../../../cmd/pgpatron").CombinedOutput()
-	if err != nil {
-		return "", &os.PathError{Op: string(out), Path: path, Err: err}
-	}
-	return path, nil
-})
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if path, err := program(); err == nil {
-		os.RemoveAll(filepath.Dir(path))
-	}
-	os.Exit(code)
-}
-
-// render renders a manifest and returns the folder of what came out, or what was
-// said against it.
-func render(t *testing.T, manifest, variables string, operations ...string) (dir, refusal string) {
-	t.Helper()
-	if _, err := exec.LookPath("ruby"); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("ruby is missing: install it")
-		}
-		t.Skip("ruby is missing")
-	}
-	dir = t.TempDir()
-	cmd := exec.Command("ruby", append([]string{"render", manifest, dir}, operations...)...)
-	cmd.Stdin = strings.NewReader(variables)
-	var said bytes.Buffer
-	cmd.Stderr = &said
-	if err := cmd.Run(); err != nil {
-		return dir, said.String() + err.Error()
-	}
-	return dir, ""
-}
-
-// check has the program look at each configuration of a process, and returns what
-// it has to say by the instance.
-func check(t *testing.T, dir string) map[string]string {
-	t.Helper()
-	bin, err := program()
-	if err != nil {
-		t.Fatal(err)
-	}
-	said := map[string]string{}
-	for _, process := range []string{"broker", "registrar", "router"} {
-		files, err := filepath.Glob(dir + "/*/var/vcap/jobs/pgpatron-" + process + "/config/" + process + ".yml")
-		if err != nil || len(files) == 0 {
-			t.Fatalf("no configuration of a %s came out (%v)", process, err)
-		}
-		for _, file := range files {
-			out, err := exec.Command(bin, process, "--config", file, "--check-config").CombinedOutput()
-			if err != nil {
-				said[strings.TrimPrefix(file, dir)] = string(out)
-			}
-		}
-	}
-	return said
-}
-
-const manifest = release + "/manifests/pgpatron.yml"
-
-var given = map[string]string{
-	"":               "router_host: db.example.com",
-	"use-compiled":   "{router_host: db.example.com, pgpatron_version: 1.0.0, pgpatron_compiled_url: 'https://x', pgpatron_compiled_sha1: abc, stemcell_version: '1.2'}",
-	"scale":          "{router_host: db.example.com, router_instances: 4, broker_instances: 3, backend_instances: 6, backend_vm_type: large, backend_disk_type: large}",
-	"tls":            "{router_host: db.example.com, broker_host: broker.example.com}",
-	"zones":          "{router_host: db.example.com, zones: [eu-1a, eu-1b, eu-1c]}",
-	"cf-integration": "{router_host: db.example.com, cf_api_url: 'https://api.example.com', cf_admin_username: admin, cf_admin_password: \"it's $ecret\"}",
-}
-
 // Every configuration that comes out is one that the program takes; what can be
 // told of shell scripts without running them is right.
 func TestRendered(t *testing.T) {
-	for operation, variables := range given {
-		t.Run("with "+operation, func(t *testing.T) {
-			var operations []string
-			if operation != "" {
-				operations = append(operations, release+"/manifests/operations/"+operation+".yml")
-			}
-			dir, refusal := render(t, manifest, variables, operations...)
-			if refusal != "" {
-				t.Fatal(refusal)
-			}
-			for file, said := range check(t, dir) {
-				t.Errorf("%s: %s", file, said)
-			}
-			wantScripts(t, dir)
-			wantBPM(t, dir)
-		})
+	sets := [][]string{nil}
+	for _, name := range operations(t) {
+		sets = append(sets, []string{name})
 	}
+	for _, names := range sets {
+		t.Run("with "+strings.Join(names, ""), func(t *testing.T) { wantGood(t, renderWith(t, names...)) })
+	}
+}
+
+// All operations go together, but that the errands of cf-integration keep to z1.
+func TestAllOperations(t *testing.T) {
+	wantGood(t, renderWith(t, slices.DeleteFunc(operations(t), func(name string) bool { return name == "zones" })...))
+}
+
+// A record key is replaced by a new one in its place, before those that were.
+func TestEarlierRecordKeysStillOpen(t *testing.T) {
+	variables := given(t, "tls")
+	variables["record_key"] = strings.Repeat("new", 16)
+	var keys []string
+	for _, files := range [][]string{{operationFile("tls")}, {operationFile("tls"), everything}} {
+		dir, refusal := render(t, manifest, asYAML(t, variables), files...)
+		if refusal != "" {
+			t.Fatal(refusal)
+		}
+		b, err := os.ReadFile(dir + "/broker-0/var/vcap/jobs/pgpatron-broker/config/record.key")
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys = append(keys, string(b))
+	}
+	if one, three := strings.Fields(keys[0]), strings.Fields(keys[1]); len(one) != 1 || len(three) != 3 || three[0] != one[0] {
+		t.Errorf("the keys are %q, and with two earlier ones %q", one, three)
+	}
+}
+
+func wantGood(t *testing.T, dir string) {
+	t.Helper()
+	for file, said := range check(t, dir) {
+		t.Errorf("%s: %s", file, said)
+	}
+	wantScripts(t, dir)
+	wantBPM(t, dir)
 }
 
 func wantScripts(t *testing.T, dir string) {
@@ -153,28 +96,22 @@ func wantBPM(t *testing.T, dir string) {
 	}
 }
 
-// All operations go together.
-func TestAllOperations(t *testing.T) {
-	variables, operations := map[string]any{}, []string{}
-	for operation, text := range given {
-		if err := yaml.Unmarshal([]byte(text), &variables); err != nil {
-			t.Fatal(err)
+// What a site's federation process can not do with its certificate is told by its keys.
+func TestBrokenFederation(t *testing.T) {
+	for variable, test := range map[string]struct{ put, want string }{
+		"federation_dc":          {"DC 1", "federation.dc: "},
+		"federation_address":     {"0.0.0.0:9610", "address: "},
+		"federation_certificate": {"nonsense", "federation.cert, key, ca: "},
+	} {
+		variables := given(t, "federation")
+		variables[variable] = test.put
+		dir, said := render(t, manifest, asYAML(t, variables), operationFile("federation"))
+		if said == "" {
+			said = strings.Join(slices.Collect(maps.Values(check(t, dir))), "")
 		}
-		if operation != "" && operation != "zones" { // cf-integration's errands keep z1
-			operations = append(operations, release+"/manifests/operations/"+operation+".yml")
+		if !strings.Contains(said, test.want) {
+			t.Errorf("%s: said %q, want %q", variable, said, test.want)
 		}
-	}
-	delete(variables, "zones")
-	text, err := yaml.Marshal(variables)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir, refusal := render(t, manifest, string(text), operations...)
-	if refusal != "" {
-		t.Fatal(refusal)
-	}
-	for file, said := range check(t, dir) {
-		t.Errorf("%s: %s", file, said)
 	}
 }
 
@@ -187,6 +124,7 @@ func TestBrokenManifests(t *testing.T) {
 	for name, test := range map[string]struct{ cut, put, want string }{
 		"no password":            {"      password: ((broker_password))\n", "", "Can't find property 'password'"},
 		"no seal key":            {"((broker_seal_key))\n", "short\n", "seal_key: must have 32 characters"},
+		"no old record key":      {"      record_key: ((record_key))\n", "      record_key: ((record_key))\n      previous_record_keys: [short]\n", "previous_record_keys: each must have 32 characters"},
 		"no password of etcd":    {"        router: ((etcd_router_password))\n", "", "Can't find property 'passwords.router'"},
 		"misspelt property":      {"admin_password: ((", "admin_pasword: ((", "property 'admin_pasword' is not described"},
 		"misspelt, deep":         {"password: ((etcd_router_password))\n\n", "pass: ((etcd_router_password))\n\n", "property 'etcd.pass' is not described"},
@@ -198,6 +136,9 @@ func TestBrokenManifests(t *testing.T) {
 		"certificate, no key":    {"          certificate: ((etcd_client.certificate))\n          private_key: ((etcd_client.private_key))\n      passwords:", "          certificate: nonsense\n          private_key: nonsense\n      passwords:", "etcd_cert, etcd_key: "},
 		"containers named":       {"((etcd_node.certificate))\n            private_key: ((etcd_node.private_key))", "((etcd_client.certificate))\n            private_key: ((etcd_client.private_key))", "etcd_cert_for_nodes: has a common name"},
 		"no etcd at all":         {"  - name: etcd\n    release: cfcr-etcd", "  - name: elsewhere\n    release: cfcr-etcd", "etcd.endpoints: must be set"},
+		"tokens without a role":  {"{role: admin, token: ((registry_admin_token)), name: operators}", "{token: ((registry_admin_token))}", "registry_tokens: each must have a role and a token"},
+		"role that is none":      {"{role: admin, token", "{role: owner, token", "registry_tokens_file: "},
+		"labels that are none":   {"      registry_tokens:", "      labels: [ssd]\n      registry_tokens:", "labels: "},
 		"log level that is none": {"      router_host:", "      log_level: loud\n      router_host:", "log_level: want debug"},
 	} {
 		t.Run(name, func(t *testing.T) {
