@@ -54,8 +54,9 @@ renumber() {
 	local old
 	old=$(address "$1")
 	if [ -e "$run/$1.renumbered" ]; then rm "$run/$1.renumbered"; else touch "$run/$1.renumbered"; fi
-	ip -n "pgpatron-test-$1" address add "$(address "$1")/24" dev eth0
+	# With the first address of a network the others go.
 	ip -n "pgpatron-test-$1" address delete "$old/24" dev eth0
+	ip -n "pgpatron-test-$1" address add "$(address "$1")/24" dev eth0
 	ip -n "pgpatron-test-$1" route replace default via 10.97.0.1
 }
 
