@@ -39,10 +39,10 @@ hosts-down: ## remove them
 test: image bin/pgpatron ## set up what is missing, then check and run every test
 	ci/clean test
 	ci/check
-	ci/database go test -race ./...
+	ci/database ci/test ./... -- -race
 	go test -v -run TestModel ./federation -schedules 100000
-	ci/database go test -race -tags system -count=1 -timeout 30m -p 1 ./registrar ./registrar/deploy
-	go test -race -tags system -count=1 -timeout 30m -p 1 ./fixtures/system ./fixtures/faults ./ci/bosh/test
+	ci/database ci/test ./registrar ./registrar/deploy -- -race -tags system -timeout 30m -p 1
+	ci/test ./fixtures/system ./fixtures/faults ./ci/bosh/test -- -race -tags system -timeout 30m -p 1
 
 check: ## format, vet, staticcheck, known vulnerabilities, go.mod
 	ci/check

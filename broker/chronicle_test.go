@@ -70,7 +70,7 @@ func (s *scribe) pass(d time.Duration) {
 func (s *scribe) sweep() {
 	s.t.Helper()
 	s.pass(sweepInterval)
-	for limit := time.Now().Add(20 * time.Second); s.chronicle.sweeper.due(s.clock()); time.Sleep(time.Millisecond) {
+	for limit := time.Now().Add(fixtures.Patience); s.chronicle.sweeper.due(s.clock()); time.Sleep(time.Millisecond) {
 		if time.Now().After(limit) {
 			s.t.Fatal("nothing is swept")
 		}
@@ -94,7 +94,7 @@ func (s *scribe) put(key string, value any, options ...clientv3.OpOption) {
 
 func (s *scribe) await(what string, cond func() bool) {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(s.t.Context(), fixtures.Patience)
 	defer cancel()
 	if s.engine.Await(ctx, cond) != nil {
 		s.t.Fatalf("did not come: %s; the log is:\n%s", what, strings.Join(s.log(), "\n"))

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pgpatron/pgpatron/broker/admin"
+	"github.com/pgpatron/pgpatron/fixtures"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -39,7 +40,7 @@ func follow[T any](values iter.Seq2[T, error]) followed[T] {
 // until reads until a value is as wanted.
 func (f followed[T]) until(t *testing.T, what string, wanted func(T) bool) T {
 	t.Helper()
-	limit := time.After(15 * time.Second)
+	limit := time.After(fixtures.Patience)
 	for {
 		select {
 		case v, open := <-f.values:

@@ -144,7 +144,7 @@ func prepareSite(t testing.TB, backends ...string) *site {
 		Listen: "127.0.0.1:0", Username: "cf", Password: "secret",
 		AdminUsername: "ops", AdminPassword: "of the operators", RouterHost: "db.example",
 		Ports: state.Ports{First: 30000, Last: 30004}, Image: "image:1", Database: s.database,
-		BindTimeout: 10 * time.Second, SealKey: broker.SealKey{1}, Log: fixtures.Log(t),
+		BindTimeout: fixtures.Patience, SealKey: broker.SealKey{1}, Log: fixtures.Log(t),
 	}
 	return s
 }
@@ -160,7 +160,7 @@ func (s *site) start() {
 // together.
 func (s *site) awaitBackend() {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(s.t.Context(), fixtures.Patience)
 	defer cancel()
 	if err := s.broker.AwaitBackend(ctx); err != nil {
 		s.t.Fatal(err)
@@ -182,7 +182,7 @@ func (s *site) run() (b *broker.Broker, base string, stop func()) {
 			s.t.Errorf("broker: %v", err)
 		}
 	})
-	ready, done := context.WithTimeout(s.t.Context(), 10*time.Second)
+	ready, done := context.WithTimeout(s.t.Context(), fixtures.Patience)
 	defer done()
 	addr, err := b.Ready(ready)
 	if err != nil {
@@ -193,7 +193,7 @@ func (s *site) run() (b *broker.Broker, base string, stop func()) {
 
 func (s *site) poll(what string, cond func() bool) {
 	s.t.Helper()
-	deadline := time.Now().Add(45 * time.Second)
+	deadline := time.Now().Add(fixtures.Patience)
 	for !cond() {
 		if time.Now().After(deadline) {
 			s.t.Fatalf("waited in vain until %s", what)

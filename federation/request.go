@@ -60,7 +60,8 @@ const (
 
 // Reply answers a Request that was not refused.
 type Reply struct {
-	// Peer is the site that answers.
+	// Peer is the site that answers. One that stands alone tells its uuid only to
+	// who may invite it.
 	Peer Peer `json:"peer"`
 	// Try is the request's, and Port the lowest port that the site could hold
 	// from the one asked for upwards; 0: none.
@@ -99,5 +100,9 @@ func (s *Site) Handle(req Request) (Reply, error) {
 		err = refuse(Unable, "no such request: %q", req.Verb)
 	}
 	reply.Peer, reply.Federation, reply.Epoch = s.self.Peer, s.self.Federation, s.self.Epoch
+	if s.self.State == Standalone && req.Verb != Prepare && req.Verb != Commit {
+		// Who knows it can make the site a member: it is for those who were let invite it.
+		reply.Peer.UUID = ""
+	}
 	return reply, err
 }

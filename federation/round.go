@@ -35,7 +35,9 @@ type Round struct {
 	try       int
 	reuse     bool
 	offers    []int
-	failure   error
+	// local are the coordinator's own ports, which stay as they are meanwhile.
+	local   ports
+	failure error
 }
 
 // Begin makes the site the coordinator of a transaction: it is in review itself
@@ -57,8 +59,12 @@ func (s *Site) Begin(tx string, p Proposal) (*Round, error) {
 	case Evict:
 		r.voters = s.self.others(append(p.names(), s.self.DC)...)
 	case Reserve:
-		if r.proposal.Port = s.local.free(0, false); r.proposal.Port == 0 {
-			r.startOver(s.local.span.First)
+		r.local = s.local.snapshot()
+		if r.proposal.Port = r.local.free(0, false); r.proposal.Port == 0 {
+			r.startOver()
+		}
+		if r.failure != nil {
+			return nil, r.failure
 		}
 	}
 	r.askAll()
@@ -126,7 +132,18 @@ func (r *Round) askAll() {
 
 // startOver makes the round look for a port among those that had been in use
 // before: the range has been handed out once.
-func (r *Round) startOver(first int) { r.reuse, r.proposal.Port = true, first }
+func (r *Round) startOver() {
+	r.reuse = true
+	r.suggest(r.local.free(0, true))
+}
+
+// suggest makes the round propose a port, or fail if it is none.
+func (r *Round) suggest(port int) {
+	r.proposal.Port = port
+	if port == 0 {
+		r.failure = refuse(Unable, "no global port is left")
+	}
+}
 
 // Requests returns what has not been answered: the candidate's first of all.
 func (r *Round) Requests() []Request {
@@ -180,16 +197,19 @@ func (r *Round) count(from string, reply Reply) {
 		return
 	}
 	highest := slices.Max(r.offers)
-	switch {
-	case slices.Contains(r.offers, 0) && r.reuse:
-		r.failure = refuse(Unable, "no global port is left")
-		return
-	case slices.Contains(r.offers, 0):
-		r.startOver(0)
-	case highest == r.proposal.Port && slices.Min(r.offers) == highest:
+	own := r.local.free(highest, r.reuse)
+	switch none := own == 0 || slices.Contains(r.offers, 0); {
+	case none && r.reuse:
+		r.suggest(0)
+	case none:
+		r.startOver()
+	case own == r.proposal.Port && slices.Min(r.offers) == own:
 		return // all hold it
 	default:
-		r.proposal.Port = highest
+		r.suggest(own)
+	}
+	if r.failure != nil {
+		return
 	}
 	if r.try++; r.try == maxTries {
 		r.failure = refuse(Busy, "no global port found in %d tries", maxTries)

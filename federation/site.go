@@ -227,6 +227,20 @@ func (p *ports) free(from int, reuse bool) int {
 	return 0
 }
 
+// snapshot returns the ports as they are, for use when the step is over.
+func (p *ports) snapshot() ports {
+	taken := map[int]string{}
+	for port := p.span.First; port <= p.span.Last; port++ {
+		if holder, ok := p.holders.get(port); ok {
+			taken[port] = holder
+		}
+	}
+	return ports{span: p.span, next: p.next, holders: shelf[int, string]{find: func(port int) (string, bool) {
+		holder, ok := taken[port]
+		return holder, ok
+	}}}
+}
+
 // take notes who has a port. The site hands out none below it any more.
 func (p *ports) take(port int, holder string) {
 	p.holders.put(port, holder)

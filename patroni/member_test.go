@@ -76,7 +76,7 @@ func TestMembersTellNoPositions(t *testing.T) {
 		if step.news {
 			select {
 			case <-told:
-			case <-time.After(10 * time.Second):
+			case <-time.After(fixtures.Patience):
 				t.Fatalf("no Tick came for %s", step.text)
 			}
 		}

@@ -103,7 +103,7 @@ func startNode(t *testing.T, etcd *clientv3.Client) *nodeProcess {
 // await returns the next line that holds all of these.
 func (p *nodeProcess) await(t *testing.T, parts ...string) string {
 	t.Helper()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(fixtures.Patience)
 	var seen []string
 	for {
 		select {

@@ -44,7 +44,7 @@ func wantWake(t *testing.T, woken <-chan struct{}, why string) {
 	t.Helper()
 	select {
 	case <-woken:
-	case <-time.After(5 * time.Second):
+	case <-time.After(fixtures.Patience):
 		t.Fatalf("not woken: %s", why)
 	}
 }

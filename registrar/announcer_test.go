@@ -9,6 +9,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/pgpatron/pgpatron/fixtures"
 	"github.com/pgpatron/pgpatron/state"
 )
 
@@ -52,7 +53,7 @@ func (s *site) strangers() map[string]string {
 
 func (s *site) awaitStrangers(want map[string]string) {
 	s.Helper()
-	deadline := time.Now().Add(15 * time.Second)
+	deadline := time.Now().Add(fixtures.Patience)
 	for got := s.strangers(); !maps.Equal(got, want); got = s.strangers() {
 		if time.Now().After(deadline) {
 			s.Fatalf("announced: %v, want %v", got, want)

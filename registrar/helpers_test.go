@@ -213,7 +213,7 @@ func announcement(node string, port int) string {
 // await polls until cond holds.
 func (s *site) await(what string, cond func() bool) {
 	s.Helper()
-	deadline := time.Now().Add(45 * time.Second)
+	deadline := time.Now().Add(fixtures.Patience)
 	for !cond() {
 		if time.Now().After(deadline) {
 			s.Fatalf("waited in vain until %s", what)
@@ -225,7 +225,7 @@ func (s *site) await(what string, cond func() bool) {
 // patiently polls as long as a real cluster, or very much, may take.
 func (s *site) patiently(what string, cond func() bool) {
 	s.Helper()
-	for patience := time.Now().Add(time.Minute); !cond(); pause(s, 20*time.Millisecond) {
+	for patience := time.Now().Add(fixtures.Patience); !cond(); pause(s, 20*time.Millisecond) {
 		if time.Now().After(patience) {
 			s.Fatalf("waited in vain until %s", what)
 		}

@@ -10,6 +10,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/pgpatron/pgpatron/fixtures"
 	"github.com/pgpatron/pgpatron/registrar"
 	"github.com/pgpatron/pgpatron/state"
 )
@@ -423,7 +424,7 @@ func TestTakenOverRegistrarEnds(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "backend 127.0.0.1 is already registered by pid 812") {
 			t.Errorf("Run = %v", err)
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(fixtures.Patience):
 		t.Fatal("it runs on beside the other")
 	}
 }

@@ -122,7 +122,7 @@ func TestWaitingClientsAreTurnedAway(t *testing.T) {
 	refusals := make(chan error, clients)
 	for range clients {
 		go func() {
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), fixtures.Patience)
 			defer cancel()
 			_, err := login(ctx, port, "sslmode=disable")
 			refusals <- err
@@ -150,7 +150,7 @@ func TestJoiningClientsAreTurnedAway(t *testing.T) {
 	dial(t, port)
 	refused := make(chan error, 1)
 	go func() {
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), fixtures.Patience)
 		defer cancel()
 		_, err := login(ctx, port, "sslmode=disable")
 		refused <- err
@@ -287,8 +287,8 @@ func TestSwitchIsHeardAfterAnOutage(t *testing.T) {
 			s := &site{t: t, client: server.Client()}
 			port, _, _ := s.cluster("a")
 			key := state.RouterKey("127.0.0.1", 1)
-			r := startRouter(t, fixtures.EtcdClient(t, link.Addr()), router.Config{PID: 1, SessionTTL: time.Second})
-			s.start(router.Config{PID: 2, Listen: loopback, SessionTTL: time.Second}) // which forgets the dead
+			r := startRouter(t, fixtures.EtcdClient(t, link.Addr()), router.Config{PID: 1, SessionTTL: 4 * time.Second})
+			s.start(router.Config{PID: 2, Listen: loopback}) // which forgets the dead
 			ask(t, open(t, port), "who")
 			link.Cut()
 			toggle(s, key)
@@ -297,6 +297,24 @@ func TestSwitchIsHeardAfterAnOutage(t *testing.T) {
 			eventually(t, "the circuit is broken", func() bool { return r.metric(t, "pgpatron_router_circuit_broken") == 1 })
 			eventually(t, "the key is there again", func() bool { value, lease, _ := s.get(key); return value == "DISABLED" && lease != 0 })
 		})
+	}
+}
+
+// A router that has no session itself forgets the dead all the same.
+func TestDeadAreForgottenWithoutASession(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	const dead = "10.0.0.9@-@7"
+	keys := []string{state.RouterKey("10.0.0.9", 7), state.RouterRecordKey(dead)}
+	for _, key := range append(keys, state.RouterSessionKey(dead)) {
+		s.put(key, "DISABLED")
+	}
+	schema := state.NewSchema()
+	reactor := router.NewRegistration(schema, router.Config{IP: loopback, PID: 1})
+	fixtures.RunEngine(t, state.EngineConfig{Client: s.client, Schema: schema, Reactor: reactor, Name: "router"})
+	s.remove(state.RouterSessionKey(dead))
+	for _, key := range keys {
+		eventually(t, key+" is gone", func() bool { _, _, ok := s.get(key); return !ok })
 	}
 }
 
@@ -340,7 +358,7 @@ func TestManySlowClientsAreTurnedBack(t *testing.T) {
 	conns := make([]*net.TCPConn, 300)
 	for i := range conns {
 		conns[i] = dial(t, port)
-		conns[i].SetDeadline(time.Now().Add(time.Minute))
+		conns[i].SetDeadline(time.Now().Add(fixtures.Patience))
 	}
 	for i, conn := range conns {
 		if err := ended(t, conn); err != io.EOF {

@@ -43,6 +43,12 @@ func Choose(ctx context.Context, all ...netip.AddrPort) netip.AddrPort {
 // IsSilent is isSilent, which the event loops ask of sockets.
 func IsSilent(info *unix.TCPInfo, limit time.Duration) bool { return isSilent(info, limit) }
 
+// NewRegistration returns what tells etcd of a router, for an engine without sessions.
+func NewRegistration(schema *state.Schema, cfg Config) state.Reactor {
+	cfg.Registry = prometheus.NewRegistry()
+	return newRegistration(schema, cfg, &plane{breaker: newBreaker(cfg, slog.Default())}, slog.Default())
+}
+
 // OfferWithoutLane has a route offer its leader to a kernel that has just been
 // taken from it.
 func OfferWithoutLane(t testing.TB) {

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
+	"github.com/pgpatron/pgpatron/fixtures"
 	"github.com/pgpatron/pgpatron/router"
 	"github.com/pgpatron/pgpatron/state"
 )
@@ -32,7 +33,7 @@ func opening(t *testing.T, port int) <-chan *pgconn.PgConn {
 	t.Helper()
 	out := make(chan *pgconn.PgConn, 1)
 	go func() {
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), fixtures.Patience)
 		defer cancel()
 		conn, err := login(ctx, port, "sslmode=disable")
 		if err != nil {

@@ -5,10 +5,10 @@ import (
 	"net"
 	"net/netip"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/pgpatron/pgpatron/fixtures"
 	"github.com/pgpatron/pgpatron/router"
 )
 
@@ -38,7 +38,7 @@ func TestChoosesAnAddressThatAnswers(t *testing.T) {
 // An address that does not answer at all does not use up the time of the others.
 func TestSilentAddressHidesNoOther(t *testing.T) {
 	silent, somebody := listenInSilence(t), netip.MustParseAddrPort(serve(t, echo))
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), fixtures.Patience)
 	defer cancel()
 	for _, all := range [][]netip.AddrPort{{silent, somebody}, {somebody, silent}} {
 		if got := router.Choose(ctx, all...); got != somebody {

@@ -75,7 +75,7 @@ func TestReplicaLosesNewReaders(t *testing.T) {
 		"does not stream": func(_ *site, nodes [3]*node) { nodes[1].stalled.Store(true) },
 		"too many bytes behind": func(_ *site, nodes [3]*node) {
 			nodes[0].wal.Store(1<<30 + 17<<20)
-			nodes[2].wal.Store(1<<30 + 16<<20)
+			nodes[2].wal.Store(1<<30 + 17<<20)
 		},
 		"too long behind": func(_ *site, nodes [3]*node) {
 			nodes[0].wal.Store(1<<30 + 1000)

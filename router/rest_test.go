@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/pgpatron/pgpatron/fixtures"
 	"github.com/pgpatron/pgpatron/router"
 	"github.com/pgpatron/pgpatron/state"
 )
@@ -185,7 +186,7 @@ func TestJoiningReaderGoesElsewhere(t *testing.T) {
 	s.start(router.Config{DialTimeout: time.Minute})
 	served := make(chan string, 1)
 	go func() {
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), fixtures.Patience)
 		defer cancel()
 		conn, err := login(ctx, reads, "sslmode=disable")
 		if err != nil {

@@ -60,7 +60,7 @@ func TestFollowsLeaderAndCutsSessionsAtOnce(t *testing.T) {
 	go func() { waited <- waiting.Exec(context.Background(), "wait").Close() }()
 	ask(t, idle, "who")
 	s.lead("a", n2)
-	idle.Conn().SetDeadline(time.Now().Add(20 * time.Second))
+	idle.Conn().SetDeadline(time.Now().Add(fixtures.Patience))
 	if err := ended(t, idle.Conn()); !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("idle session ended with %v, want a reset", err)
 	}

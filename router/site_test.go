@@ -226,7 +226,7 @@ func launch(t testing.TB, client *clientv3.Client, cfg *router.Config) *running 
 			if err != nil {
 				t.Errorf("Run: %v", err)
 			}
-		case <-time.After(cfg.Drain + 5*time.Second):
+		case <-time.After(cfg.Drain + fixtures.Patience):
 			t.Fatal("Run goes on after its context ended")
 		}
 	}
@@ -254,7 +254,7 @@ func (r *running) metric(t testing.TB, name string) float64 {
 // eventually polls until cond holds.
 func eventually(t testing.TB, what string, cond func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(45 * time.Second)
+	deadline := time.Now().Add(fixtures.Patience)
 	for !cond() {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited in vain until %s", what)
@@ -272,25 +272,36 @@ func login(ctx context.Context, port int, parameters string) (*pgconn.PgConn, er
 // open connects or fails the test.
 func open(t testing.TB, port int) *pgconn.PgConn {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), fixtures.Patience)
 	defer cancel()
 	conn, err := login(ctx, port, "sslmode=disable")
 	if err != nil {
 		t.Fatalf("connecting to port %d: %v", port, err)
 	}
 	t.Cleanup(func() { conn.Close(context.Background()) })
+	leaveReading(ctx, t, conn)
 	return conn
+}
+
+// leaveReading has pgconn read from the connection no more: after a slow write it
+// does so beside us, and would be told of a reset in our place.
+func leaveReading(ctx context.Context, t testing.TB, conn *pgconn.PgConn) {
+	t.Helper()
+	if err := conn.SyncConn(ctx); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // ask runs a statement that returns one value.
 func ask(t testing.TB, conn *pgconn.PgConn, statement string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), fixtures.Patience)
 	defer cancel()
 	results, err := conn.Exec(ctx, statement).ReadAll()
 	if err != nil {
 		t.Fatalf("%s: %v", statement, err)
 	}
+	leaveReading(ctx, t, conn)
 	if len(results) != 1 || len(results[0].Rows) != 1 {
 		return ""
 	}
@@ -307,7 +318,7 @@ func dial(t testing.TB, port int) *net.TCPConn {
 		return err == nil
 	})
 	t.Cleanup(func() { conn.Close() })
-	if err := conn.SetDeadline(time.Now().Add(15 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(fixtures.Patience)); err != nil {
 		t.Fatal(err)
 	}
 	return conn.(*net.TCPConn)

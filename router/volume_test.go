@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pgpatron/pgpatron/fixtures"
 	"github.com/pgpatron/pgpatron/router"
 	"github.com/pgpatron/pgpatron/state"
 )
@@ -85,7 +86,7 @@ func TestLongStream(t *testing.T) {
 		}
 	})
 	conn := dial(t, port)
-	conn.SetDeadline(time.Now().Add(2 * time.Minute))
+	conn.SetDeadline(time.Now().Add(2 * fixtures.Patience))
 	got := make([]byte, len(block)+1)
 	for i := range blocks {
 		if _, err := io.ReadFull(conn, got); err != nil {

@@ -43,7 +43,7 @@ func run(t *testing.T, cfg state.EngineConfig) *state.Engine {
 	})
 	select {
 	case <-e.Ready():
-	case <-time.After(10 * time.Second):
+	case <-time.After(fixtures.Patience):
 		t.Fatal("engine is not ready")
 	}
 	return e
@@ -62,7 +62,7 @@ func put(t *testing.T, client *clientv3.Client, key, value string) int64 {
 
 func await(t *testing.T, e *state.Engine, what string, cond func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), fixtures.Patience)
 	defer cancel()
 	if err := e.Await(ctx, cond); err != nil {
 		t.Fatalf("waiting until %s: %v", what, err)
@@ -403,7 +403,7 @@ func TestDeposedHolderCannotCommit(t *testing.T) {
 			return nil
 		}})
 	}
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(fixtures.Patience)
 	for guarded(both[0]) != nil {
 		if time.Now().After(deadline) {
 			t.Fatal("the candidate never got the office")

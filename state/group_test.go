@@ -183,7 +183,7 @@ func TestAContestedKeyHoldsUpNobodyElse(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(fixtures.Patience):
 		t.Errorf("a group waits for one that shared its transaction and lost %d times", runs.Load())
 	}
 }

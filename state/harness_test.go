@@ -77,7 +77,7 @@ func (h *history) check(t *testing.T, sights []sight, prefixes ...string) {
 	t.Helper()
 	sights = slices.Clone(sights)
 	slices.SortStableFunc(sights, func(a, b sight) int { return cmp.Compare(a.revision, b.revision) })
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(fixtures.Patience)
 	for last := sights[len(sights)-1].revision; h.newest() < last && time.Now().Before(deadline); {
 		time.Sleep(time.Millisecond) // the recorder may lag behind the engine
 	}
@@ -181,7 +181,7 @@ func metric(t *testing.T, r *prometheus.Registry, name, label string) float64 {
 // eventually polls, because what it waits for is outside the picture.
 func eventually(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(45 * time.Second)
+	deadline := time.Now().Add(fixtures.Patience)
 	for !cond() {
 		if time.Now().After(deadline) {
 			t.Fatalf("still waiting until %s", what)
@@ -196,7 +196,7 @@ func next[T any](t *testing.T, c <-chan T) T {
 	select {
 	case v := <-c:
 		return v
-	case <-time.After(10 * time.Second):
+	case <-time.After(fixtures.Patience):
 		t.Fatal("nothing comes")
 		panic("unreachable")
 	}

@@ -214,7 +214,7 @@ func (w *world) compact() {
 // do commits g in the process, again in its next life if it dies meanwhile.
 // unknown is told how often the group may have been committed besides.
 func (p *proc) do(g state.Group, unknown func()) error {
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(fixtures.Patience)
 	for {
 		err := errors.New("no engine yet")
 		if e := p.current(); e != nil {

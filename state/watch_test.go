@@ -203,7 +203,7 @@ func TestMembersComeAndGo(t *testing.T) {
 	client.SetEndpoints(cluster.Endpoints()...)
 	commit := func(i int) {
 		t.Helper()
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), fixtures.Patience)
 		defer cancel()
 		if err := e.Do(ctx, increment("n")); err != nil {
 			t.Fatalf("increment %d: %v", i, err)

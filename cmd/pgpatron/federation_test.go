@@ -93,7 +93,7 @@ func (s *town) provision(id, parameters string) (int, string) {
 // eventually tries again until f is content.
 func eventually(t *testing.T, f func() error) {
 	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(fixtures.Patience)
 	for {
 		err := f()
 		if err == nil {

@@ -47,7 +47,7 @@ func (d *desk) open() (end func()) {
 	ctx, cancel := context.WithCancel(d.t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- run(ctx, d.broker, io.Discard, d.t.Output()) }()
-	for limit := time.Now().Add(15 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for limit := time.Now().Add(fixtures.Patience); ; time.Sleep(10 * time.Millisecond) {
 		if run(ctx, d.args("routers", "list"), io.Discard, io.Discard) == nil {
 			break
 		}
@@ -104,7 +104,7 @@ func pipe(t *testing.T) (out, in *os.File) {
 // until reads lines until one is as wanted.
 func until(t *testing.T, lines <-chan string, wanted string) string {
 	t.Helper()
-	limit := time.After(15 * time.Second)
+	limit := time.After(fixtures.Patience)
 	for {
 		select {
 		case line, open := <-lines:

@@ -91,7 +91,7 @@ func (p *page) check(s example) {
 	want, endless := strings.CutSuffix(s.output, "^C\n")
 	want = normal(want)
 	var got string
-	for limit := time.Now().Add(15 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for limit := time.Now().Add(fixtures.Patience); ; time.Sleep(50 * time.Millisecond) {
 		if endless {
 			got = p.follow(s.command, want)
 		} else {
@@ -128,7 +128,7 @@ func (p *page) follow(command, want string) string {
 		p.t.Fatal(err)
 	}
 	said := func() string { return p.say(os.ReadFile(out.Name())) }
-	for limit := time.Now().Add(3 * time.Second); said() != want && time.Now().Before(limit); {
+	for limit := time.Now().Add(fixtures.Patience); said() != want && time.Now().Before(limit); {
 		time.Sleep(20 * time.Millisecond)
 	}
 	// The whole group: a shell may have left the command to a child.

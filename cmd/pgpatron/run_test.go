@@ -30,7 +30,7 @@ func start(t *testing.T, args ...string) {
 // fail runs the program, which must end by itself with an error, and returns it.
 func fail(t *testing.T, args ...string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), fixtures.Patience)
 	defer cancel()
 	var out bytes.Buffer
 	err := run(ctx, args, &out, &out)

@@ -101,7 +101,7 @@ func (m *manager) heard(state string) bool {
 // await polls until the condition holds, or fails with what out holds.
 func await(t *testing.T, what string, out *bytes.Buffer, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !holds(); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(fixtures.Patience); !holds(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s: does not happen; the process said:\n%s", what, out)
 		}

@@ -135,7 +135,7 @@ func (s *site) nodes() map[string]string {
 
 func (s *site) await(what string, cond func() bool) {
 	s.Helper()
-	for deadline := time.Now().Add(15 * time.Second); !cond(); {
+	for deadline := time.Now().Add(fixtures.Patience); !cond(); {
 		if time.Now().After(deadline) {
 			s.Fatalf("waited in vain until %s; placements are %+v", what, s.placements())
 		}

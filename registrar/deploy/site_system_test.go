@@ -213,7 +213,7 @@ func (s *site) awaitStatus(id string, want registry.DeploymentStatus, details st
 // await polls until cond holds.
 func (s *site) await(what string, cond func() bool) {
 	s.Helper()
-	deadline := time.Now().Add(60 * time.Second)
+	deadline := time.Now().Add(fixtures.Patience)
 	for !cond() {
 		if time.Now().After(deadline) {
 			s.Fatalf("waited in vain until %s", what)

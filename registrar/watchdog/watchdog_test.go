@@ -66,7 +66,7 @@ func (n *node) lead(o watchdog.Office) { n.office.Store(&o) }
 
 func (n *node) await(what string, cond func() bool) {
 	n.Helper()
-	for deadline := time.Now().Add(45 * time.Second); !cond(); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(fixtures.Patience); !cond(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			n.Fatalf("waited in vain until %s", what)
 		}
@@ -80,7 +80,7 @@ func (n *node) want(cause watchdog.Cause) {
 		if f.Cause != cause || f.Evidence == "" {
 			n.Errorf("found %+v, want %s", f, cause)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(fixtures.Patience):
 		n.Errorf("found nothing, want %s", cause)
 	}
 }

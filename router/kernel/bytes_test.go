@@ -20,6 +20,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/pgpatron/pgpatron/fixtures"
 	"github.com/pgpatron/pgpatron/router/kernel"
 )
 
@@ -136,7 +137,7 @@ func (l *lab) transfer(kind string, size int) error {
 		return err
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(10 * patience))
+	conn.SetDeadline(time.Now().Add(10 * fixtures.Patience))
 	sent := make([]byte, size)
 	for i := range sent {
 		sent[i] = byte(rand.Uint32())
@@ -177,7 +178,7 @@ func resetsPass(t *testing.T, l *lab) {
 			server.(*net.TCPConn).Close()
 			return true
 		})
-		conn.SetDeadline(time.Now().Add(patience))
+		conn.SetDeadline(time.Now().Add(fixtures.Patience))
 		if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
 			t.Errorf("%s: the leader's reset became %v", kind, err)
 		}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pgpatron/pgpatron/fixtures"
 	"github.com/pgpatron/pgpatron/router/kernel"
 )
 
@@ -67,7 +68,7 @@ func (l *lab) live(family string, round int) []life {
 // expectCut waits until connections have been reset.
 func (l *lab) expectCut(round int, lives []life) {
 	l.t.Helper()
-	late := time.After(patience)
+	late := time.After(fixtures.Patience)
 	for _, one := range lives {
 		var err error
 		select {

@@ -27,10 +27,6 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(netlab.Main(m)) }
 
-// patience is how long anything may take before a test says that it never
-// happens. It is not what is promised.
-const patience = 8 * time.Second
-
 // leaderPort is that of the lab's leaders; real ones have PostgreSQL's beside it.
 const leaderPort = 6432
 
@@ -135,7 +131,7 @@ func (l *lab) start(cfg kernel.Config) (p *kernel.Plane, stop func()) {
 // dial connects a client to the public port and says what it wants.
 func (l *lab) dial(kind, family string, want byte) (*net.TCPConn, error) {
 	c := l.clients[kind]
-	conn, err := c.host.Dial(context.Background(), &net.Dialer{Timeout: patience}, net.JoinHostPort(c.router[family], strconv.Itoa(l.port)))
+	conn, err := c.host.Dial(context.Background(), &net.Dialer{Timeout: fixtures.Patience}, net.JoinHostPort(c.router[family], strconv.Itoa(l.port)))
 	if err != nil {
 		return nil, err
 	}
@@ -149,7 +145,7 @@ func (l *lab) dial(kind, family string, want byte) (*net.TCPConn, error) {
 // reach waits until connections of a client lead to a server.
 func (l *lab) reach(kind, family string, s *server) {
 	l.t.Helper()
-	for deadline := time.Now().Add(patience); ; {
+	for deadline := time.Now().Add(fixtures.Patience); ; {
 		before := s.opened.Load()
 		if conn, err := l.dial(kind, family, echo); err == nil {
 			conn.Write([]byte{0})
@@ -281,7 +277,7 @@ func live(conn *net.TCPConn, want byte) error {
 // eventually polls until cond holds.
 func eventually(t testing.TB, what string, cond func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !cond(); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(fixtures.Patience); !cond(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited in vain until %s", what)
 		}
@@ -300,7 +296,7 @@ func mustAddrPort(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
 // expectReset waits until a connection has been reset.
 func (l *lab) expectReset(conn net.Conn) {
 	l.t.Helper()
-	conn.SetDeadline(time.Now().Add(patience))
+	conn.SetDeadline(time.Now().Add(fixtures.Patience))
 	if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
 		l.t.Errorf("connection ended with %v, want a reset", err)
 	}

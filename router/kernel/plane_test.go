@@ -61,7 +61,7 @@ func (l *lab) ask(kind, family string) *net.TCPConn {
 
 func (l *lab) expectEcho(conn *net.TCPConn) {
 	l.t.Helper()
-	conn.SetDeadline(time.Now().Add(patience))
+	conn.SetDeadline(time.Now().Add(fixtures.Patience))
 	if _, err := conn.Write([]byte{7}); err != nil {
 		l.t.Fatalf("writing: %v", err)
 	}

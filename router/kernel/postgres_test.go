@@ -121,9 +121,15 @@ func (s *site) connect(kind string) (*pgconn.PgConn, error) {
 	cfg.DialFunc = func(ctx context.Context, _, addr string) (net.Conn, error) {
 		return c.host.Dial(ctx, &net.Dialer{}, addr)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*fixtures.Patience)
 	defer cancel()
-	return pgconn.ConnectConfig(ctx, cfg)
+	conn, err := pgconn.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	// After a slow write pgconn reads in the background, and would be told of a
+	// reset in our place.
+	return conn, conn.SyncConn(ctx)
 }
 
 // What a session may be in the middle of. Each returns when the session ends.
@@ -190,7 +196,7 @@ func cutsRealSessions(t *testing.T, s *site) {
 				if err == nil {
 					t.Errorf("round %d: %s: ended well", round, what)
 				}
-			case <-time.After(patience):
+			case <-time.After(fixtures.Patience):
 				t.Errorf("round %d: %s: %v", round, what, errHangs)
 			}
 		}

@@ -122,7 +122,7 @@ func (l *lab) route(cfg router.Config, etcd *clientv3.Client) (stop func()) {
 func (l *lab) knock(port int) (bool, error) {
 	c := l.clients["direct"]
 	addr := net.JoinHostPort(c.router["ipv4"], strconv.Itoa(port))
-	conn, err := c.host.Dial(context.Background(), &net.Dialer{Timeout: patience}, addr)
+	conn, err := c.host.Dial(context.Background(), &net.Dialer{Timeout: fixtures.Patience}, addr)
 	if err != nil {
 		return false, err
 	}

@@ -8,12 +8,13 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/pgpatron/pgpatron/fixtures"
 	"github.com/pgpatron/pgpatron/state/embedded"
 )
 
 func start(t *testing.T, dir string, listen ...string) *embedded.Etcd {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), fixtures.Patience)
 	defer cancel()
 	etcd, err := embedded.Start(ctx, embedded.Config{DataDir: dir, Listen: listen})
 	if err != nil {
@@ -67,7 +68,7 @@ func TestCloseIsQuickUnderAWatch(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(fixtures.Patience):
 		t.Error("etcd is still closing after 5 s")
 	}
 }
