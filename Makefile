@@ -31,7 +31,7 @@ hosts: image bin/pgpatron ## play three hosts and an etcd of three members on th
 	ci/hosts up
 
 faults: image bin/pgpatron ## rehearse faults on these hosts (SCENARIO=switchover,… SEED=n DURATION=1h)
-	go run ./fixtures/faults/pgpatron-faults $(if $(SCENARIO),-scenario $(SCENARIO)) $(if $(SEED),-seed $(SEED)) $(if $(DURATION),-duration $(DURATION))
+	go run ./fixtures/faults/pgpatron-faults $(if $(SCENARIO),-scenario $(SCENARIO)) $(if $(SEED),-seed $(SEED)) $(if $(DURATION),-duration $(DURATION)) $(if $(HOLD),-hold $(HOLD))
 
 hosts-down: ## remove them
 	ci/hosts down

@@ -48,6 +48,18 @@ heal() {
 	ip -n "pgpatron-test-$1" route replace default via 10.97.0.1
 }
 
+# renumber NAME gives a backend another address, or its first one again. What it had open
+# by the old one hangs.
+renumber() {
+	local old
+	old=$(address "$1")
+	if [ -e "$run/$1.renumbered" ]; then rm "$run/$1.renumbered"; else touch "$run/$1.renumbered"; fi
+	# With the first address of a network the others go.
+	ip -n "pgpatron-test-$1" address delete "$old/24" dev eth0
+	ip -n "pgpatron-test-$1" address add "$(address "$1")/24" dev eth0
+	ip -n "pgpatron-test-$1" route replace default via 10.97.0.1
+}
+
 make_filter() {
 	ip netns exec "pgpatron-test-$1" nft "
 		add table netdev pgpatron-faults

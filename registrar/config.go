@@ -22,8 +22,9 @@ type Config struct {
 	// Backend is the address at which the rest of the site reaches this host:
 	// containers' ports are published on it, and announced with it.
 	Backend netip.Addr
-	// ID is the backend's id, in records and labels. One registrar runs for
-	// each. Default: Backend, which another host can not have, too.
+	// ID is the backend's id, in records and labels, for good. One registrar runs for
+	// each. Default: Backend, which another host can not have, too; a host whose
+	// address changes keeps its nodes by keeping its id.
 	ID string
 	// Zone names what the host may fail together with, such as a rack or a
 	// building. Default: empty, nothing is known.
@@ -126,8 +127,8 @@ func (c Config) Validate() error {
 	if !c.Backend.IsValid() || c.Backend.IsUnspecified() || c.Backend.IsMulticast() || c.Backend.Zone() != "" {
 		errs = append(errs, fmt.Errorf("registrar.backend: must be the address at which other hosts reach this one, got %v", c.Backend))
 	}
-	if c.ID != c.Backend.String() && !hostname.MatchString(c.ID) {
-		errs = append(errs, fmt.Errorf("registrar.id: must be letters, digits, dots and dashes, got %q", c.ID))
+	if _, err := netip.ParseAddr(c.ID); err != nil && c.ID != c.Backend.String() && !hostname.MatchString(c.ID) {
+		errs = append(errs, fmt.Errorf("registrar.id: must be an address, or letters, digits, dots and dashes, got %q", c.ID))
 	}
 	if c.Zone != "" && !hostname.MatchString(c.Zone) {
 		errs = append(errs, fmt.Errorf("registrar.zone: must be letters, digits, dots and dashes, got %q", c.Zone))

@@ -32,6 +32,10 @@ func TestDefaultsAreValid(t *testing.T) {
 	if err := cfg.Validate(); err != nil {
 		t.Error(err)
 	}
+	cfg.ID = "fd00::7" // which it had, and keeps
+	if err := cfg.Validate(); err != nil {
+		t.Error(err)
+	}
 	if cfg.Ports.Last >= 32768 {
 		t.Errorf("host ports %v lie where clients' own do", cfg.Ports)
 	}

@@ -77,6 +77,16 @@ func (c container) death() (death, bool) {
 // lived is how long the last run lasted.
 func (c container) lived() time.Duration { return c.diedAt.Sub(c.startedAt) }
 
+// isAt reports whether its ports are published at an address, and nowhere else.
+func (c container) isAt(host netip.Addr) bool {
+	for _, addr := range c.addrs {
+		if addr.Addr() != host {
+			return false
+		}
+	}
+	return true
+}
+
 func containerOf(info dockercontainer.InspectResponse) container {
 	labels := info.Config.Labels
 	c := container{

@@ -354,9 +354,14 @@ func TestFailuresSayWhy(t *testing.T) {
 			locked(test.spoil)
 			s.record(cluster("db1", "n1"))
 			s.run()
-			s.awaitPhase("n1", state.PhaseFailed)
-			if got := s.status("n1").Details; !strings.Contains(got, test.want) || strings.Contains(got, "secret") {
-				t.Errorf("details = %q, want %q", got, test.want)
+			var details string // between two tries it is being created
+			s.await("it fails and says "+test.want, func() bool {
+				status := s.status("n1")
+				details = status.Details
+				return status.Phase == state.PhaseFailed && strings.Contains(details, test.want)
+			})
+			if strings.Contains(details, "secret") {
+				t.Errorf("details = %q", details)
 			}
 			locked(test.mend)
 			s.awaitPhase("n1", state.PhaseRunning)

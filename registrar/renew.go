@@ -8,8 +8,8 @@ import (
 	"github.com/pgpatron/pgpatron/state"
 )
 
-// A container whose node's spec changed is made anew, one step a turn: the
-// image is fetched, the container stops by itself, it is dead like any other
+// A container whose node's spec changed, or whose host got another address, is
+// made anew, one step a turn: the image is fetched, the container stops by itself, it is dead like any other
 // and loses its leadership if it still has some, it is removed, and a new one
 // is made. Whatever step a crash follows, the next turn finds what is there and
 // takes the next. Volume and host ports stay.
@@ -17,8 +17,13 @@ import (
 // errDied says that a container died while something was done for it.
 var errDied = errors.New("container died")
 
-// renew prepares for, and then stops, a container that runs and was made from
-// something else than its node is now. While it can not be replaced it runs on,
+// outdated reports whether a container was made from something else than its node
+// is now, or is published where its host is not reached any more.
+func (w *worker) outdated(g goal, c container) bool {
+	return c.spec != g.spec.Digest() || !c.isAt(w.cfg.Backend)
+}
+
+// renew prepares for, and then stops, a container that runs and is outdated. While it can not be replaced it runs on,
 // and its death is dealt with at once.
 func (w *worker) renew(ctx context.Context, g goal, c container) (time.Duration, error) {
 	err := w.whileRunning(ctx, c, func(ctx context.Context) error {
@@ -28,7 +33,7 @@ func (w *worker) renew(ctx context.Context, g goal, c container) (time.Duration,
 		return 0, nil
 	}
 	if err == nil {
-		w.log.InfoContext(ctx, "stopping container to make it anew", "container", c.id, "was", c.spec, "spec", g.spec.Digest())
+		w.log.InfoContext(ctx, "stopping container to make it anew", "container", c.id, "was", c.spec, "spec", g.spec.Digest(), "addr", w.cfg.Backend)
 		w.say(state.PhaseStopped, "stopping, to be made anew")
 		err = w.stop(ctx, c.id)
 	}
@@ -76,11 +81,10 @@ func (w *worker) whileRunning(ctx context.Context, c container, do func(context.
 	}
 }
 
-// supersede removes a container that does not run, if it was made from
-// something else than its node is now and the new one can be made. The old one
-// is better than none.
+// supersede removes a container that does not run, if it is outdated and the new
+// one can be made. The old one is better than none.
 func (w *worker) supersede(ctx context.Context, g goal, c container) (bool, error) {
-	if c.spec == g.spec.Digest() {
+	if !w.outdated(g, c) {
 		return false, nil
 	}
 	has, err := w.docker.hasImage(ctx, g.spec.Image)

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -97,6 +98,30 @@ func TestLeaderThatIsMadeAnewIsFenced(t *testing.T) {
 	s.awaitSpec("n1", db.NodeSpec)
 	if s.leader() != "n9" {
 		t.Error("a replica that was made anew took the leader key with it")
+	}
+}
+
+// A host that gets another address keeps its nodes by keeping its id: each is made
+// anew, once, and announced on the ports that it had, where the host is reached now.
+func TestHostWithAnotherAddressKeepsItsNodes(t *testing.T) {
+	s := newSite(t)
+	s.record(cluster("db1", "n1"))
+	stop := s.run()
+	s.await("n1 is announced", func() bool { return s.announced("n1") == s.addr(0) })
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	s.docker.forget()
+	cfg := s.config()
+	cfg.Backend, cfg.ID = netip.MustParseAddr("127.0.0.2"), testBackend
+	s.start(cfg, s.client)
+	s.await("n1 is announced at the new address", func() bool { return s.announced("n1") == "127.0.0.2:"+s.port(0) })
+	s.awaitPhase("n1", state.PhaseRunning)
+	if got := s.docker.history(); !slices.Equal(got, madeAnew) {
+		t.Errorf("history = %q, want %q", got, madeAnew)
+	}
+	if b := s.backendOf(testBackend); b.Address != "127.0.0.2" {
+		t.Errorf("the backend is told to be at %s", b.Address)
 	}
 }
 

@@ -149,7 +149,7 @@ func (w *worker) work(ctx context.Context, g goal) (time.Duration, error) {
 		return 0, w.clear(ctx, c)
 	case !here:
 		return w.create(ctx, g)
-	case c.running && c.spec != g.spec.Digest():
+	case c.running && w.outdated(g, c):
 		return w.renew(ctx, g, c)
 	case c.running:
 		w.say(state.PhaseRunning, "")

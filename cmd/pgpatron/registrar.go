@@ -27,6 +27,7 @@ func registrarProcess() process {
 		addEtcdForNodes(s, &forNodes)
 		records.add(s)
 		add(s, "backend", &cfg.Backend, "", "address at which the rest of the site reaches this host", address)
+		add(s, "id", &cfg.ID, "", "the id of this host in all records; default: its address", text)
 		add(s, "zone", &cfg.Zone, "", "what this host may fail together with, such as its rack or building", text)
 		add(s, "region", &cfg.Region, "", "what the zone is part of", text)
 		add(s, "labels", &cfg.Labels, "", "what is told of this host: NAME=VALUE,… or a YAML map", labels)
