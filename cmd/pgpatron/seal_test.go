@@ -14,7 +14,7 @@ import (
 	"github.com/pgpatron/pgpatron/state/sealed"
 )
 
-// sealing is a site's etcd with one sealed cluster and one sealed binding.
+// sealing is a site's etcd with one sealed record of each kind.
 type sealing struct {
 	t              *testing.T
 	dir            string
@@ -42,7 +42,13 @@ func newSealing(t *testing.T) *sealing {
 	binding := state.Binding{BindingID: "b"}
 	binding.Sealed, binding.SealedBy = ring.Seal("correct horse", key)
 	cluster := state.Cluster{InstanceID: "i", AdminCredentials: state.Credentials{Username: "u", Password: "correct horse"}}
-	for key, record := range map[string]any{key: binding, state.ClusterKey("i"): cluster} {
+	signer := state.Authority{ID: "s"}
+	signer.Sealed, signer.SealedBy = ring.Seal("correct horse", state.AuthorityPlace("s"))
+	for key, record := range map[string]any{
+		key: binding, state.ClusterKey("i"): cluster,
+		state.SiteCAKey():              state.SiteCA{Authorities: []state.Authority{signer}},
+		state.CertificateKey("i", "n"): state.Certificate{PrivateKey: "correct horse"},
+	} {
 		value, err := json.Marshal(record)
 		if err != nil {
 			t.Fatal(err)
@@ -59,19 +65,34 @@ func (s *sealing) do(args ...string) string {
 	return do(s.t, append(append([]string{"seal"}, args...), s.flags...)...)
 }
 
+// wants looks for the row of each kind of records that a file's keys seal.
+func (s *sealing) wants(said, file, key, row string) {
+	s.t.Helper()
+	kinds := map[string][]string{"clusters": {"clusters", "certificates"}, "bindings": {"bindings", "authority"}}
+	for _, kind := range kinds[file] {
+		wantSays(s.t, said, fmt.Sprintf("%-12s  %s  %s", kind, key, row))
+	}
+}
+
 // The story of docs/operations.md: a new key opens, seals, everything is sealed
 // anew, and the old key may go.
 func TestSealKeysAreRotated(t *testing.T) {
 	s := newSealing(t)
 	old := s.first.ID()
-	wantSays(t, s.do("status"), fmt.Sprintf("clusters  %s  1", old), fmt.Sprintf("bindings  %s  1", old))
 	for _, kind := range []string{"clusters", "bindings"} {
+		s.wants(s.do("status"), kind, old, "1")
 		_, id, _ := strings.Cut(s.do("new-key", kind), ": key ")
 		id, _, _ = strings.Cut(id, " ")
-		wantSays(t, s.do("status"), fmt.Sprintf("%s  %s  1      seals", kind, old), fmt.Sprintf("%s  %s  0      opens nothing here: may go", kind, id))
+		said := s.do("status")
+		s.wants(said, kind, old, "1      seals")
+		s.wants(said, kind, id, "0      opens nothing here: may go")
 		wantSays(t, s.do("use", kind, id), id)
-		wantSays(t, s.do("status"), fmt.Sprintf("%s  %s  0      seals", kind, id), fmt.Sprintf("%s  %s  1      opens", kind, old))
-		wantSays(t, s.do("rotate"), fmt.Sprintf("%s  %s  1      seals", kind, id), fmt.Sprintf("%s  %s  0      opens nothing here: may go", kind, old))
+		said = s.do("status")
+		s.wants(said, kind, id, "0      seals")
+		s.wants(said, kind, old, "1      opens")
+		said = s.do("rotate")
+		s.wants(said, kind, id, "1      seals")
+		s.wants(said, kind, old, "0      opens nothing here: may go")
 	}
 	if got := s.do("rotate", "-o", "json"); strings.Contains(got, "horse") {
 		t.Errorf("a secret is told: %s", got)

@@ -14,6 +14,7 @@ import (
 var beyond = map[string]string{
 	"broker.key_command":    "seal_key and record_key are the director's, whose CredHub is what would keep the keys",
 	"registrar.key_command": "as for the broker",
+	"registrar.id":          "a property is one for all hosts of a group; who renumbers a host gives its VM the old id by hand",
 }
 
 // everything gives every property that has no default and that the manifest does
