@@ -64,7 +64,7 @@ func (d *driver) welcome(tx *state.Tx, peer state.MoveNote, own *state.MoveNote)
 	if err := d.free(tx, peer.Instance); err != nil {
 		return err
 	}
-	key, err := d.cfg.SealKey.parcelKey()
+	key, err := parcelKey(d.cfg.Seal.Keys()[0])
 	if err != nil {
 		return err
 	}
@@ -89,11 +89,14 @@ func (d *driver) free(tx *state.Tx, id string) error {
 // takeIn records the instance with a cluster that begins as a copy. Nothing is
 // written if it refuses.
 func (d *driver) takeIn(tx *state.Tx, peer state.MoveNote, own *state.MoveNote) error {
-	p, err := d.cfg.SealKey.openParcel(peer)
+	p, err := d.cfg.openParcel(peer)
 	if err != nil {
 		return err
 	}
 	in, cluster := p.Instance, p.Cluster
+	if err := cluster.CheckVersion(); err != nil {
+		return err
+	}
 	plan, known := d.cfg.plan(in.PlanID)
 	switch {
 	case in.InstanceID != peer.Instance || cluster.InstanceID != peer.Instance:

@@ -157,13 +157,14 @@ func (t turn) openCopy() outcome {
 		if err != nil {
 			return err
 		}
-		p, err := t.cfg.SealKey.openParcel(peer)
+		p, err := t.cfg.openParcel(peer)
 		if err != nil {
 			return err
 		}
 		c.Follows = ""
 		tx.Delete(state.ForwardKey(c.InstanceID))
-		return t.unpack(tx, p)
+		t.unpack(tx, p)
+		return nil
 	}}
 }
 

@@ -31,10 +31,7 @@ func (b *Broker) bind(ctx context.Context, instanceSegment, bindingSegment strin
 	if err != nil {
 		return spec, err
 	}
-	wanted, err := b.newBinding(id, bid, details, params)
-	if err != nil {
-		return spec, err
-	}
+	wanted := b.newBinding(id, bid, details, params)
 	wanted.Predecessor = osb.PredecessorOf(ctx)
 	found, exists, err := b.recordWanted(ctx, wanted)
 	if err != nil {
@@ -54,21 +51,21 @@ func (b *Broker) bind(ctx context.Context, instanceSegment, bindingSegment strin
 }
 
 // newBinding makes the record of a binding whose login is still to be made.
-func (b *Broker) newBinding(id, bid string, details domain.BindDetails, params catalog.BindParameters) (state.Binding, error) {
+func (b *Broker) newBinding(id, bid string, details domain.BindDetails, params catalog.BindParameters) state.Binding {
 	app := details.AppGUID
 	if app == "" && details.BindResource != nil {
 		app = details.BindResource.AppGuid
 	}
-	sealed, err := b.cfg.SealKey.seal(state.Secret(rand.Text()), state.BindingKey(id, bid))
+	sealed, by := b.cfg.Seal.Seal(state.Secret(rand.Text()), state.BindingKey(id, bid))
 	binding := state.Binding{
 		Version: state.RecordVersion, BindingID: bid, InstanceID: id,
 		ServiceID: details.ServiceID, PlanID: details.PlanID, AppGUID: app,
 		Parameters: details.RawParameters, Context: details.RawContext,
-		Role: "binding_" + strings.ToLower(rand.Text()), Sealed: sealed,
+		Role: "binding_" + strings.ToLower(rand.Text()), Sealed: sealed, SealedBy: by,
 		State: state.BindingCreating, Created: time.Now().UTC().Truncate(time.Second),
 	}
 	apply(params, &binding)
-	return binding, err
+	return binding
 }
 
 // apply makes a new binding as the parameters ask.

@@ -54,11 +54,11 @@ func New(cfg Config, client *clientv3.Client) (*Broker, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	if cfg.Database == nil {
-		cfg.Database = postgres.Server{Host: cfg.RouterHost}
-	}
 	schema := state.NewSchema()
 	b := &Broker{cfg: cfg, log: cfg.Log, client: client, tables: newTables(schema), listening: make(chan struct{})}
+	if cfg.Database == nil {
+		cfg.Database = postgres.Server{Host: cfg.RouterHost, Roots: b.roots}
+	}
 	if cfg.GlobalPorts != nil {
 		cfg.GlobalPorts.Watch(schema)
 	}
@@ -158,6 +158,7 @@ func (b *Broker) confirm(ctx context.Context, name string, isRefusal func(error)
 	ctx, cancel := context.WithTimeout(ctx, decideTimeout)
 	defer cancel()
 	var refusal error
+	apply = b.tables.format.Admitted(apply)
 	err := b.engine.Do(ctx, state.Group{Name: name, Apply: func(tx *state.Tx) error {
 		refusal = nil
 		err := apply(tx)

@@ -14,6 +14,7 @@ import (
 	"github.com/pgpatron/pgpatron/broker/catalog"
 	"github.com/pgpatron/pgpatron/patroni"
 	"github.com/pgpatron/pgpatron/state"
+	"github.com/pgpatron/pgpatron/state/sealed"
 )
 
 // ServiceID is the id of the service in the catalog. Platforms keep it: it
@@ -84,8 +85,8 @@ type Config struct {
 	// for how long. Default 5000 and 30 days.
 	EventsKept int
 	EventsAge  time.Duration
-	// SealKey closes the secrets of bindings. All brokers of a site share it.
-	SealKey SealKey
+	// Seal closes the secrets of bindings. All brokers of a site share its keys.
+	Seal *sealed.Ring
 	// Database changes logins in instances. nil: PostgreSQL through RouterHost.
 	Database Database
 	// Hostname names this broker where it is elected.
@@ -170,7 +171,7 @@ func (c Config) Validate() error {
 	if c.EventsKept < 0 || c.EventsAge < 0 {
 		errs = append(errs, fmt.Errorf("broker.events_kept, broker.events_age: must not be negative, got %d and %v", c.EventsKept, c.EventsAge))
 	}
-	if c.SealKey == (SealKey{}) {
+	if c.Seal == nil {
 		errs = append(errs, errors.New("broker.seal_key_file: must name a file that holds a key"))
 	}
 	if c.MinBindingLifetime < time.Minute || c.MaxBindingLifetime < c.MinBindingLifetime {

@@ -72,7 +72,7 @@ func (o operator) alterBackend(ctx context.Context, id string, change func(tx *s
 	if _, err := o.Backend(ctx, id); err != nil {
 		return admin.Backend{}, err
 	}
-	if err := o.engine.Do(ctx, state.Group{Name: "change backend", Apply: change}); err != nil {
+	if err := o.engine.Do(ctx, state.Group{Name: "change backend", Apply: o.tables.format.Admitted(change)}); err != nil {
 		return admin.Backend{}, err
 	}
 	return o.Backend(ctx, id)

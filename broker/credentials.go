@@ -26,44 +26,60 @@ type credentials struct {
 	Password string   `json:"password"`
 	// ReadURI leads to replicas.
 	ReadURI string `json:"read_uri,omitempty"`
+	// CACertificate is what clients verify the servers by, as PEM text: the content
+	// of a file for sslrootcert.
+	CACertificate string `json:"ca_certificate,omitempty"`
 }
 
-// newCredentials spells a login to a cluster at its public address; whatever
+// door is where users get into a cluster.
+type door struct {
+	host    string
+	cluster state.Cluster
+	// trust is what its servers are verified by, as PEM text; empty: they speak
+	// plain.
+	trust string
+}
+
+// credentials spells a login to a cluster at its public address; whatever
 // is special in a URI is percent-encoded. A login that can only read is led to
-// the replicas, where a port leads there.
-func newCredentials(host string, cluster state.Cluster, binding state.Binding, password state.Secret) credentials {
+// the replicas, where a port leads there. Only where TLS is required do the URIs
+// speak of it: by themselves most drivers use it where they can, and a URI can not
+// hold what verify-full needs.
+func (d door) credentials(binding state.Binding, password state.Secret) credentials {
+	cluster := d.cluster
 	port := cluster.AllocatedPort
 	if binding.ReadOnly && cluster.ReadOnlyPort != 0 {
 		port = cluster.ReadOnlyPort
 	}
 	login := url.UserPassword(binding.Role, password.Reveal())
-	jdbc := url.URL{
-		Scheme:   "jdbc:postgresql",
-		Host:     address(host, port),
-		Path:     "/" + cluster.Database,
-		RawQuery: url.Values{"user": {binding.Role}, "password": {password.Reveal()}}.Encode(),
+	options, jdbcOptions := url.Values{}, url.Values{"user": {binding.Role}, "password": {password.Reveal()}}
+	if cluster.RequireTLS && d.trust != "" {
+		options.Set("sslmode", "require")
+		jdbcOptions.Set("sslmode", "require")
+	}
+	jdbc := url.URL{Scheme: "jdbc:postgresql", Host: address(d.host, port), Path: "/" + cluster.Database, RawQuery: jdbcOptions.Encode()}
+	uri := func(port int) string {
+		u := url.URL{Scheme: "postgresql", User: login, Host: address(d.host, port), Path: "/" + cluster.Database, RawQuery: options.Encode()}
+		return u.String()
 	}
 	c := credentials{
-		URI:      uri(login, address(host, port), cluster.Database),
+		URI:      uri(port),
 		JDBCURL:  jdbc.String(),
-		Host:     host,
-		Hostname: host,
-		Hosts:    []string{host},
+		Host:     d.host,
+		Hostname: d.host,
+		Hosts:    []string{d.host},
 		Port:     port,
 		Name:     cluster.Database,
 		Database: cluster.Database,
 		Username: binding.Role,
 		Password: password.Reveal(),
+
+		CACertificate: d.trust,
 	}
 	if cluster.ReadOnlyPort != 0 {
-		c.ReadURI = uri(login, address(host, cluster.ReadOnlyPort), cluster.Database)
+		c.ReadURI = uri(cluster.ReadOnlyPort)
 	}
 	return c
-}
-
-func uri(login *url.Userinfo, address, database string) string {
-	u := url.URL{Scheme: "postgresql", User: login, Host: address, Path: "/" + database}
-	return u.String()
 }
 
 func address(host string, port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }
@@ -75,12 +91,12 @@ type endpoint struct {
 	Protocol string   `json:"protocol"`
 }
 
-func newEndpoints(host string, cluster state.Cluster) []endpoint {
-	ports := []string{strconv.Itoa(cluster.AllocatedPort)}
-	if cluster.ReadOnlyPort != 0 {
-		ports = append(ports, strconv.Itoa(cluster.ReadOnlyPort))
+func (d door) endpoints() []endpoint {
+	ports := []string{strconv.Itoa(d.cluster.AllocatedPort)}
+	if d.cluster.ReadOnlyPort != 0 {
+		ports = append(ports, strconv.Itoa(d.cluster.ReadOnlyPort))
 	}
-	return []endpoint{{Host: host, Ports: ports, Protocol: "tcp"}}
+	return []endpoint{{Host: d.host, Ports: ports, Protocol: "tcp"}}
 }
 
 // bindingMetadata says when a binding ends, and when a platform should have
@@ -102,7 +118,7 @@ func moment(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.0Z"
 // tell returns the credentials of a binding, and amends the response with what
 // brokerapi v10 has no fields for.
 func (b *Broker) tell(ctx context.Context, binding state.Binding) (credentials, error) {
-	password, err := b.cfg.SealKey.open(binding.Sealed, state.BindingKey(binding.InstanceID, binding.BindingID))
+	password, err := b.cfg.Seal.Open(binding.Sealed, binding.SealedBy, state.BindingKey(binding.InstanceID, binding.BindingID))
 	if err != nil {
 		return credentials{}, err
 	}
@@ -113,9 +129,11 @@ func (b *Broker) tell(ctx context.Context, binding state.Binding) (credentials, 
 	if err != nil {
 		return credentials{}, err
 	}
-	osb.SetField(ctx, "endpoints", newEndpoints(b.cfg.RouterHost, cluster))
+	in := door{host: b.cfg.RouterHost, cluster: cluster}
+	b.engine.View(func() { in.trust = b.tables.trust(binding.InstanceID) })
+	osb.SetField(ctx, "endpoints", in.endpoints())
 	if !binding.Expires.IsZero() {
 		osb.SetField(ctx, "metadata", newBindingMetadata(binding))
 	}
-	return newCredentials(b.cfg.RouterHost, cluster, binding, password), nil
+	return in.credentials(binding, password), nil
 }

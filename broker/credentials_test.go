@@ -2,7 +2,7 @@ package broker
 
 import (
 	"net/url"
-	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -11,12 +11,16 @@ import (
 	"github.com/pgpatron/pgpatron/state"
 )
 
+func doorOf(host string) door {
+	return door{host: host, cluster: state.Cluster{AllocatedPort: 30006, Database: "app"}}
+}
+
 // Whatever is in a password, drivers read it out of the URI as it was.
 func TestCredentialsAreEncodedRight(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		role := rapid.StringMatching(`[a-z_]{1,20}`).Draw(t, "role")
 		password := rapid.StringMatching(`[ -~]{1,30}`).Draw(t, "password")
-		c := newCredentials("db.example", state.Cluster{AllocatedPort: 30006, Database: "app"}, state.Binding{Role: role}, state.Secret(password))
+		c := doorOf("db.example").credentials(state.Binding{Role: role}, state.Secret(password))
 		parsed, err := pgx.ParseConfig(c.URI)
 		if err != nil {
 			t.Fatal(err)
@@ -35,32 +39,33 @@ func TestCredentialsAreEncodedRight(t *testing.T) {
 }
 
 func TestIPv6HostIsBracketed(t *testing.T) {
-	c := newCredentials("2001:db8::1", state.Cluster{AllocatedPort: 30006, Database: "app"}, state.Binding{Role: "r"}, "p")
+	c := doorOf("2001:db8::1").credentials(state.Binding{Role: "r"}, "p")
 	if want := "postgresql://r:p@[2001:db8::1]:30006/app"; c.URI != want {
 		t.Errorf("uri is %s, want %s", c.URI, want)
 	}
 }
 
-func TestSealOpensOnlyWhereItWasClosed(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "seal.key")
-	key, err := ReadSealKey(path, true)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if again, err := ReadSealKey(path, false); err != nil || again != key {
-		t.Fatalf("the key is not the same when read again (%v)", err)
-	}
-	sealed, err := key.seal("secret", "/a")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, err := key.open(sealed, "/a"); err != nil || got.Reveal() != "secret" {
-		t.Errorf("opened as %q (%v)", got.Reveal(), err)
-	}
-	if _, err := key.open(sealed, "/b"); err == nil {
-		t.Error("the secret of one record opens in another")
-	}
-	if _, err := (SealKey{9}).open(sealed, "/a"); err == nil {
-		t.Error("another key opens the secret")
+// What servers are verified by is told where there is something, and the URIs insist
+// on TLS where the servers do.
+func TestCredentialsSpeakOfTLS(t *testing.T) {
+	for name, c := range map[string]struct {
+		trust   string
+		require bool
+		uri     string
+	}{
+		"plain servers":         {"", false, "postgresql://r:p@db:30006/app"},
+		"TLS":                   {"PEM", false, "postgresql://r:p@db:30006/app"},
+		"TLS is required":       {"PEM", true, "postgresql://r:p@db:30006/app?sslmode=require"},
+		"required, not yet had": {"", true, "postgresql://r:p@db:30006/app"},
+	} {
+		in := doorOf("db")
+		in.trust, in.cluster.RequireTLS, in.cluster.ReadOnlyPort = c.trust, c.require, 30007
+		got := in.credentials(state.Binding{Role: "r"}, "p")
+		if got.URI != c.uri || got.ReadURI != strings.Replace(c.uri, "30006", "30007", 1) || got.CACertificate != c.trust {
+			t.Errorf("%s: uri %s, read_uri %s, ca_certificate %q", name, got.URI, got.ReadURI, got.CACertificate)
+		}
+		if insists := strings.Contains(got.JDBCURL, "sslmode=require"); insists != strings.Contains(c.uri, "sslmode") {
+			t.Errorf("%s: jdbcUrl %s", name, got.JDBCURL)
+		}
 	}
 }

@@ -26,7 +26,9 @@ type driver struct {
 	// elected says whether the last Tick held the office. The maps name what is
 	// unfinished; they are filled from what changes, so that a Tick costs what
 	// changed and what is under way, not what exists.
-	elected    bool
+	elected bool
+	// outdated is why the last Tick did nothing, if it did not.
+	outdated   error
 	operations map[string]struct{}
 	bindings   map[bindingID]struct{}
 	// visits are instances that other sites speak of.
@@ -39,6 +41,7 @@ type driver struct {
 	expiries  *expiries
 	chronicle *chronicle
 	positions *positions
+	certifier *certifier
 	// busy says that operations are under way: time matters to them.
 	busy atomic.Bool
 }
@@ -51,12 +54,34 @@ func newDriver(cfg Config, t *tables, election *state.Election) *driver {
 		operations: map[string]struct{}{}, bindings: map[bindingID]struct{}{}, leftovers: map[string]struct{}{},
 		plans: newPlanCounts(cfg.Plans), expiries: newExpiries(), chronicle: newChronicle(cfg, t, election),
 		visits: map[string]struct{}{}, positions: &positions{at: map[string]int64{}},
+		certifier: newCertifier(cfg, t, election),
 	}
 }
 
-// Tick drives what is unfinished.
+// Tick drives what is unfinished, unless the site's records are too new.
 func (d *driver) Tick(ctx context.Context, t state.Tick) ([]state.Group, error) {
 	d.note()
+	outdated := d.tables.format.Check()
+	if outdated != nil {
+		return d.stand(t, outdated), nil
+	}
+	d.outdated = nil
+	return d.tables.format.AdmittedAll(d.tick(ctx, t)), nil
+}
+
+// stand leaves everything to brokers that know the site's records.
+func (d *driver) stand(t state.Tick, outdated error) []state.Group {
+	if d.outdated == nil {
+		d.log.Error("this broker is too old for the site", "err", outdated)
+		d.jobs.dropAll()
+	}
+	d.outdated, d.elected = outdated, false
+	d.busy.Store(false)
+	return d.election.Resign(t)
+}
+
+// tick takes part in the election and drives what is unfinished.
+func (d *driver) tick(ctx context.Context, t state.Tick) []state.Group {
 	groups := d.tables.routers.Sweep("")
 	defer func() { d.busy.Store(len(d.operations) > 0 || d.tables.draining() || d.replacer.waiting()) }()
 	if !d.election.Holds(t) {
@@ -66,11 +91,13 @@ func (d *driver) Tick(ctx context.Context, t state.Tick) ([]state.Group, error) 
 		}
 		d.elected = false
 		d.chronicle.sweeper.rest(time.Now())
-		return append(groups, d.election.Campaign(t, d.cfg.Hostname)...), nil
+		d.certifier.wait(time.Now())
+		return append(groups, d.election.Campaign(t, d.cfg.Hostname)...)
 	}
 	if !d.elected {
 		d.log.Info("elected to drive operations")
 		d.replacer.forget()
+		d.certifier.begin()
 	}
 	d.elected = true
 	groups = slices.Concat(groups, d.mendCounts(), d.expire(time.Now()), d.chronicle.drive(time.Now()))
@@ -84,6 +111,7 @@ func (d *driver) Tick(ctx context.Context, t state.Tick) ([]state.Group, error) 
 	}
 	groups = append(groups, d.drainer.drive()...)
 	groups = append(groups, d.replacer.drive()...)
+	groups = append(groups, d.certifier.drive(time.Now())...)
 	for id := range d.leftovers {
 		groups = append(groups, d.forgetRemoved(id)...)
 	}
@@ -92,12 +120,13 @@ func (d *driver) Tick(ctx context.Context, t state.Tick) ([]state.Group, error) 
 			groups = append(groups, d.driveBinding(ctx, b.Value)...)
 		}
 	}
-	return groups, nil
+	return groups
 }
 
 // note keeps the maps of what is unfinished.
 func (d *driver) note() {
 	d.chronicle.note()
+	d.certifier.note()
 	for params := range d.tables.instances.Changed() {
 		id := params[0]
 		in, ok := d.tables.instances.Get(id)
@@ -138,7 +167,8 @@ func (d *driver) note() {
 }
 
 // pace wakes the engine once a second while operations are under way, a login
-// expires or a sweep is due, so that it is noticed that their time is over.
+// expires, or a sweep or a look at certificates is due, so that it is noticed that
+// their time is over.
 func (d *driver) pace(ctx context.Context, wake func()) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -147,7 +177,7 @@ func (d *driver) pace(ctx context.Context, wake func()) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			if now := time.Now(); d.busy.Load() || d.expiries.due(now) || d.chronicle.sweeper.due(now) {
+			if now := time.Now(); d.busy.Load() || d.expiries.due(now) || d.chronicle.sweeper.due(now) || d.certifier.overdue(now) {
 				wake()
 			}
 		}

@@ -22,6 +22,9 @@ func asAnswer(err error) error {
 	if impossible, ok := errors.AsType[planner.Impossible](err); ok {
 		return osb.Answer(http.StatusUnprocessableEntity, "", "%s", impossible.Reason)
 	}
+	if newer, ok := errors.AsType[*state.TooNewError](err); ok {
+		return osb.Answer(http.StatusServiceUnavailable, "", "%s", newer.Error())
+	}
 	return err
 }
 

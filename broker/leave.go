@@ -59,11 +59,12 @@ func (t turn) releaseNode() outcome {
 }
 
 // forgetNode takes a node whose container and volume are gone out of the record,
-// what Patroni keeps of it, and its switch.
+// what Patroni keeps of it, its certificate and its switch.
 func forgetNode(node string) func(*state.Tx, *state.Cluster) error {
 	return func(tx *state.Tx, c *state.Cluster) error {
 		c.Nodes = slices.DeleteFunc(slices.Clone(c.Nodes), func(n state.Node) bool { return n.NodeID == node && n.Removed })
 		tx.Delete(state.MemberKey(c.InstanceID, node))
+		tx.Delete(state.CertificateKey(c.InstanceID, node))
 		forgetSwitches(tx, c.InstanceID, state.Node{NodeID: node})
 		return nil
 	}
@@ -79,7 +80,7 @@ func forgetSwitches(tx *state.Tx, id string, nodes ...state.Node) {
 }
 
 // forgetCluster removes what etcd holds of a cluster: what is Patroni's, too, its
-// switches, and the instance's bindings.
+// switches, its certificates, and the instance's bindings.
 func forgetCluster(tx *state.Tx, id string) error {
 	cluster, _, err := state.Load(tx, state.ClusterKey(id), state.JSON[state.Cluster])
 	if err != nil {
@@ -87,6 +88,7 @@ func forgetCluster(tx *state.Tx, id string) error {
 	}
 	forgetSwitches(tx, id, cluster.Nodes...)
 	tx.DeletePrefix(state.ClusterPrefix(id))
+	tx.DeletePrefix(state.CertificatePrefix(id))
 	tx.DeletePrefix(state.InstanceKey(id) + "/")
 	return nil
 }

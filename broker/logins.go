@@ -20,7 +20,7 @@ func (d *driver) driveBinding(ctx context.Context, b state.Binding) []state.Grou
 		if b.State != state.BindingCreating {
 			return d.cfg.Database.DropLogin(ctx, cluster.Value, b.Role)
 		}
-		password, err := d.cfg.SealKey.open(b.Sealed, key)
+		password, err := d.cfg.Seal.Open(b.Sealed, b.SealedBy, key)
 		if err != nil {
 			return err
 		}

@@ -8,10 +8,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pgpatron/pgpatron/broker"
 	"github.com/pgpatron/pgpatron/federation"
 	"github.com/pgpatron/pgpatron/fixtures"
 	"github.com/pgpatron/pgpatron/state"
+	"github.com/pgpatron/pgpatron/state/sealed"
 )
 
 // Fence remembers that nobody is let into an instance.
@@ -61,7 +61,7 @@ func newSister(t *testing.T, authority *fixtures.Authority, dc string) (s *site,
 	s = prepareSite(t, dc+"-h1", dc+"-h2")
 	s.config.GlobalPorts, s.config.RouterHost = &federation.GlobalPorts{}, dc+".example"
 	s.config.ReadOnlyPorts = true
-	s.config.SealKey = broker.SealKey{dc[3]}
+	s.config.Seal = sealed.NewRing(sealed.NewKey([32]byte{dc[3]}))
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

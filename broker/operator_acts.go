@@ -65,7 +65,7 @@ func (o operator) operation(ctx context.Context, id string) (admin.Operation, er
 
 // alter changes the record of an instance.
 func (o operator) alter(ctx context.Context, id, name string, change func(tx *state.Tx, in *state.Instance) error) (admin.Operation, error) {
-	err := o.engine.Do(ctx, state.Group{Name: name, Apply: func(tx *state.Tx) error {
+	err := o.engine.Do(ctx, state.Group{Name: name, Apply: o.tables.format.Admitted(func(tx *state.Tx) error {
 		in, exists, err := state.Load(tx, state.InstanceKey(id), state.JSON[state.Instance])
 		if err != nil {
 			return err
@@ -81,7 +81,7 @@ func (o operator) alter(ctx context.Context, id, name string, change func(tx *st
 			tx.PutJSON(state.InstanceKey(id), in)
 		}
 		return nil
-	}})
+	})})
 	if err != nil {
 		return admin.Operation{}, told(err)
 	}

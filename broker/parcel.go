@@ -2,13 +2,12 @@ package broker
 
 import (
 	"crypto/ecdh"
-	"crypto/hkdf"
 	"crypto/hpke"
-	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 
 	"github.com/pgpatron/pgpatron/state"
+	"github.com/pgpatron/pgpatron/state/sealed"
 )
 
 // parcel is what a site is given of an instance that moves to it. It travels, and
@@ -29,10 +28,10 @@ type boundSecret struct {
 // parcelKEM is how the key of a parcel is agreed on.
 func parcelKEM() hpke.KEM { return hpke.DHKEM(ecdh.X25519()) }
 
-// parcelKey returns the key by which the brokers of a site open parcels: all have
-// the same, because all have the same SealKey.
-func (k SealKey) parcelKey() (hpke.PrivateKey, error) {
-	seed, err := hkdf.Key(sha256.New, k[:], nil, "pgpatron parcel", 32)
+// parcelKey returns a key by which the brokers of a site open parcels: all have
+// the same, because all have the same key k.
+func parcelKey(k sealed.Key) (hpke.PrivateKey, error) {
+	seed, err := k.Derive("pgpatron parcel")
 	if err != nil {
 		return nil, err
 	}
@@ -52,18 +51,21 @@ func sealParcel(p parcel, key []byte, move string) ([]byte, error) {
 	return hpke.Seal(to, hpke.HKDFSHA256(), hpke.AES256GCM(), []byte(move), plain)
 }
 
-// openParcel opens what sealParcel closed for this site.
-func (k SealKey) openParcel(n state.MoveNote) (parcel, error) {
+// openParcel opens what sealParcel closed for this site, for any of its keys:
+// there may be a new one since.
+func (c Config) openParcel(n state.MoveNote) (parcel, error) {
 	var p parcel
-	key, err := k.parcelKey()
-	if err != nil {
-		return p, err
+	for _, k := range c.Seal.Keys() {
+		key, err := parcelKey(k)
+		if err != nil {
+			return p, err
+		}
+		plain, err := hpke.Open(key, hpke.HKDFSHA256(), hpke.AES256GCM(), []byte(n.Move), n.Parcel)
+		if err == nil {
+			return p, json.Unmarshal(plain, &p)
+		}
 	}
-	plain, err := hpke.Open(key, hpke.HKDFSHA256(), hpke.AES256GCM(), []byte(n.Move), n.Parcel)
-	if err != nil {
-		return p, fmt.Errorf("what %s has sent is sealed to another key, or was changed", n.From)
-	}
-	return p, json.Unmarshal(plain, &p)
+	return p, fmt.Errorf("what %s has sent is sealed to another key, or was changed", n.From)
 }
 
 // pack makes the parcel of an instance as the transaction finds it. What its
@@ -83,7 +85,7 @@ func (d *driver) pack(tx *state.Tx, cluster state.Cluster) (parcel, error) {
 		if !exists {
 			continue
 		}
-		secret, err := d.cfg.SealKey.open(b.Sealed, key)
+		secret, err := d.cfg.Seal.Open(b.Sealed, b.SealedBy, key)
 		if err != nil {
 			return p, err
 		}
@@ -93,15 +95,11 @@ func (d *driver) pack(tx *state.Tx, cluster state.Cluster) (parcel, error) {
 }
 
 // unpack records the bindings of a parcel, sealed as this site does.
-func (d *driver) unpack(tx *state.Tx, p parcel) error {
+func (d *driver) unpack(tx *state.Tx, p parcel) {
 	for _, bound := range p.Bindings {
 		b := bound.Binding
 		key := state.BindingKey(b.InstanceID, b.BindingID)
-		var err error
-		if b.Sealed, err = d.cfg.SealKey.seal(bound.Secret, key); err != nil {
-			return err
-		}
+		b.Sealed, b.SealedBy = d.cfg.Seal.Seal(bound.Secret, key)
 		tx.PutJSON(key, b)
 	}
-	return nil
 }

@@ -182,11 +182,12 @@ func (b *Broker) newCluster(in state.Instance, plan catalog.Plan, params catalog
 		PostgresMajor:          b.cfg.PostgresMajor,
 		NodeSpec:               goal.Spec,
 		MaxSessions:            goal.Plan.MaxSessions,
+		RequireTLS:             goal.Plan.RequireTLS,
 	}, goal
 }
 
-// admit gives the cluster its port and its nodes' places and writes both
-// records.
+// admit gives the cluster its port, and its nodes' places and certificates, and
+// writes the records.
 func (b *Broker) admit(tx *state.Tx, in state.Instance, cluster state.Cluster, goal planner.Target) error {
 	if err := b.tables.countIn(tx, goal.Plan); err != nil {
 		return err
@@ -204,6 +205,11 @@ func (b *Broker) admit(tx *state.Tx, in state.Instance, cluster state.Cluster, g
 		}
 	}
 	cluster.Nodes = newNodes(in, backends)
+	for _, n := range cluster.Nodes {
+		if err := b.driver.certifier.sign(tx, in.InstanceID, n); err != nil {
+			return err
+		}
+	}
 	tx.PutJSON(state.ClusterKey(in.InstanceID), cluster)
 	tx.PutJSON(state.InstanceKey(in.InstanceID), in)
 	return nil

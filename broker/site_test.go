@@ -21,6 +21,7 @@ import (
 	"github.com/pgpatron/pgpatron/broker/postgres"
 	"github.com/pgpatron/pgpatron/fixtures"
 	"github.com/pgpatron/pgpatron/state"
+	"github.com/pgpatron/pgpatron/state/sealed"
 )
 
 const (
@@ -144,7 +145,7 @@ func prepareSite(t testing.TB, backends ...string) *site {
 		Listen: "127.0.0.1:0", Username: "cf", Password: "secret",
 		AdminUsername: "ops", AdminPassword: "of the operators", RouterHost: "db.example",
 		Ports: state.Ports{First: 30000, Last: 30004}, Image: "image:1", Database: s.database,
-		BindTimeout: fixtures.Patience, SealKey: broker.SealKey{1}, Log: fixtures.Log(t),
+		BindTimeout: fixtures.Patience, Seal: sealed.NewRing(sealed.NewKey([32]byte{1})), Log: fixtures.Log(t),
 	}
 	return s
 }
@@ -326,7 +327,9 @@ func (s *site) keys() []string {
 			s.t.Fatal(err)
 		}
 		for _, kv := range resp.Kvs {
-			keys = append(keys, string(kv.Key))
+			if key := string(kv.Key); key != state.FormatKey() {
+				keys = append(keys, key)
+			}
 		}
 	}
 	return keys
@@ -355,6 +358,7 @@ type binding struct {
 	Credentials struct {
 		URI, JDBCURL, Host, Hostname, Name, Database, Username, Password string
 		ReadURI                                                          string `json:"read_uri"`
+		CA                                                               string `json:"ca_certificate"`
 		Hosts                                                            []string
 		Port                                                             int
 	}

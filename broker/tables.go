@@ -43,34 +43,42 @@ type tables struct {
 	// ports that do not lead where they usually do.
 	moves    *state.Table[state.MoveNote]
 	forwards *state.Table[state.Forward]
+	// format is the version of the site's records.
+	format *state.Format
+	// siteCA is who signs the nodes' certificates.
+	siteCA       *state.Table[state.SiteCA]
+	certificates *state.Table[state.Certificate]
 }
 
 func newTables(s *state.Schema) *tables {
 	s.Watch("/routing/")
 	return &tables{
-		loads:       newLoads(),
-		instances:   state.Register(s, state.InstancePattern, state.JSON[state.Instance]),
-		bindings:    state.Register(s, state.BindingPattern, state.JSON[state.Binding]),
-		clusters:    state.Register(s, state.ClusterPattern, state.JSON[state.Cluster]),
-		backends:    state.Register(s, state.BackendPattern, state.JSON[state.Backend]),
-		hosts:       state.Register(s, state.HostPattern, state.JSON[state.Host]),
-		routers:     state.NewRouters(s),
-		drains:      state.Register(s, state.DrainPattern, state.JSON[state.Drain]),
-		cordons:     state.Register(s, state.CordonPattern, state.Text),
-		datasources: state.Register(s, state.DatasourcePattern, state.Text),
-		switched:    state.Register(s, state.SwitchedPattern, state.JSON[state.Switched]),
-		nodes:       state.Register(s, state.NodeStatusPattern, state.JSON[state.NodeStatus]),
-		leaders:     patroni.Leaders(s),
-		members:     patroni.Members(s),
-		syncs:       patroni.Syncs(s),
-		containers:  state.Register(s, state.DefinitionPattern, state.JSON[state.PlanContainer]),
-		unbound:     state.Register(s, state.UnboundPattern, state.Text),
-		planCounts:  state.Register(s, state.PlanCountPattern, state.Integer),
-		fences:      state.Register(s, state.FencePattern, state.JSON[state.Fence]),
-		events:      state.Register(s, state.EventPattern, state.JSON[state.Event]),
-		told:        state.Register(s, state.ToldPattern, state.JSON[state.Told]),
-		moves:       state.Register(s, state.FederationMovePattern, state.JSON[state.MoveNote]),
-		forwards:    state.Register(s, state.ForwardPattern, state.JSON[state.Forward]),
+		loads:        newLoads(),
+		instances:    state.Register(s, state.InstancePattern, state.JSON[state.Instance]),
+		bindings:     state.Register(s, state.BindingPattern, state.JSON[state.Binding]),
+		clusters:     state.Register(s, state.ClusterPattern, state.JSON[state.Cluster]),
+		backends:     state.Register(s, state.BackendPattern, state.JSON[state.Backend]),
+		hosts:        state.Register(s, state.HostPattern, state.JSON[state.Host]),
+		routers:      state.NewRouters(s),
+		drains:       state.Register(s, state.DrainPattern, state.JSON[state.Drain]),
+		cordons:      state.Register(s, state.CordonPattern, state.Text),
+		datasources:  state.Register(s, state.DatasourcePattern, state.Text),
+		switched:     state.Register(s, state.SwitchedPattern, state.JSON[state.Switched]),
+		nodes:        state.Register(s, state.NodeStatusPattern, state.JSON[state.NodeStatus]),
+		leaders:      patroni.Leaders(s),
+		members:      patroni.Members(s),
+		syncs:        patroni.Syncs(s),
+		containers:   state.Register(s, state.DefinitionPattern, state.JSON[state.PlanContainer]),
+		unbound:      state.Register(s, state.UnboundPattern, state.Text),
+		planCounts:   state.Register(s, state.PlanCountPattern, state.Integer),
+		fences:       state.Register(s, state.FencePattern, state.JSON[state.Fence]),
+		events:       state.Register(s, state.EventPattern, state.JSON[state.Event]),
+		told:         state.Register(s, state.ToldPattern, state.JSON[state.Told]),
+		moves:        state.Register(s, state.FederationMovePattern, state.JSON[state.MoveNote]),
+		forwards:     state.Register(s, state.ForwardPattern, state.JSON[state.Forward]),
+		siteCA:       state.Register(s, state.SiteCAPattern, state.JSON[state.SiteCA]),
+		certificates: state.Register(s, state.CertificatePattern, state.JSON[state.Certificate]),
+		format:       state.NewFormat(s),
 	}
 }
 
@@ -79,6 +87,16 @@ func newTables(s *state.Schema) *tables {
 func (t *tables) image(plan, otherwise string) string {
 	container, _ := t.containers.Get(plan)
 	return container.Value.ImageOr(otherwise)
+}
+
+// addressOf returns where a backend is reached, or was when it was last seen; empty
+// if it is not known.
+func (t *tables) addressOf(backend string) string {
+	if b, registered := t.backends.Get(backend); registered {
+		return b.Value.Address
+	}
+	host, _ := t.hosts.Get(backend)
+	return host.Value.Address
 }
 
 // fleet returns the backends as they are now.

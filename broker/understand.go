@@ -178,7 +178,7 @@ func (c change) apply(cfg Config, in *state.Instance, cluster *state.Cluster) {
 	in.PlanID, in.Parameters = c.PlanID, c.Parameters
 	cluster.PlanID, cluster.NodeSpec = c.PlanID, c.Spec
 	plan, _ := cfg.plan(c.PlanID)
-	cluster.MaxSessions = plan.MaxSessions
+	cluster.MaxSessions, cluster.RequireTLS = plan.MaxSessions, plan.RequireTLS
 	cluster.Nodes = slices.Clone(cluster.Nodes)
 	for i := range cluster.Nodes {
 		n := &cluster.Nodes[i]

@@ -17,7 +17,8 @@ import (
 	"github.com/pgpatron/pgpatron/state"
 )
 
-// sessionTTL is how long the office outlives a process that vanished.
+// sessionTTL is how long the office outlives a process that vanished, at most: no
+// longer than an overlay does.
 const sessionTTL = 10 * time.Second
 
 // Federation is one federation process of a site. Several may run: all answer,
@@ -37,9 +38,9 @@ type Federation struct {
 	// listening is closed when addr is bound.
 	listening chan struct{}
 	addr      net.Addr
-	// unused are global ports without an instance, and since when; greeted is when
-	// another member was asked for news. Both are tend's.
-	unused  map[int]time.Time
+	// unused are instances that have a global port and do not exist, and since
+	// when; greeted is when another member was asked for news. Both are tend's.
+	unused  map[string]time.Time
 	greeted time.Time
 }
 
@@ -57,11 +58,11 @@ func New(cfg Config, client *clientv3.Client) (*Federation, error) {
 	f := &Federation{
 		cfg: cfg, log: cfg.Log.With("dc", cfg.DC), store: newStore(schema), election: state.NewElection(schema, "federation"),
 		wake: make(chan struct{}, 1), pki: keys, peers: newPeers(keys, cfg.Patience), listening: make(chan struct{}),
-		unused: map[int]time.Time{},
+		unused: map[string]time.Time{},
 	}
 	f.carrier = newCarrier(f)
 	engine, err := state.NewEngine(state.EngineConfig{
-		Client: client, Schema: schema, Reactor: f, Name: "federation", SessionTTL: sessionTTL, Log: f.log, Registerer: cfg.Metrics,
+		Client: client, Schema: schema, Reactor: f, Name: "federation", SessionTTL: min(sessionTTL, cfg.Lease), Log: f.log, Registerer: cfg.Metrics,
 	})
 	if err != nil {
 		return nil, err

@@ -19,6 +19,21 @@ func wantRefusal(t *testing.T, err error, want string) {
 	}
 }
 
+// awaitRefusal asks again until it is refused with these words: before, a site that
+// is only slow may be taken for silent.
+func awaitRefusal(t *testing.T, ask func() error, want ...string) {
+	t.Helper()
+	await(t, "it is refused: "+strings.Join(want, " … "), func() bool {
+		err := ask()
+		for _, w := range want {
+			if err == nil || !strings.Contains(err.Error(), w) {
+				return false
+			}
+		}
+		return true
+	})
+}
+
 // Two sites are added one after the other; ports that are reserved are the same
 // everywhere and no local allocation gets them; one leaves and returns.
 func TestThreeSites(t *testing.T) {
@@ -115,9 +130,7 @@ func TestPartitionDuringReview(t *testing.T) {
 	agree(t, a, b)
 	b.link.Cut()
 	before := c.status().Self
-	err := a.add(c)
-	wantRefusal(t, err, "cannot reach dc-1: ")
-	wantRefusal(t, err, "; dc-2 reverted to standalone")
+	awaitRefusal(t, func() error { return a.add(c) }, "cannot reach dc-1: ", "; dc-2 reverted to standalone")
 	if after := c.status(); after.State != federation.Standalone || after.Self.UUID != before.UUID || after.Overlay != nil {
 		t.Errorf("the candidate is %+v, was %+v", after, before)
 	}
@@ -166,15 +179,14 @@ func TestEvictAndReturn(t *testing.T) {
 	}
 	epoch := agree(t, sites...)
 	c.stop()
-	_, err := a.reserve("mine")
-	wantRefusal(t, err, "cannot reach dc-2: ")
+	awaitRefusal(t, func() error { _, err := a.reserve("mine"); return err }, "cannot reach dc-2: ")
 	if _, err := a.client.Evict(t.Context(), []string{"dc-2"}, true, false); err != nil {
 		t.Fatal(err)
 	}
 	agree(t, a, b)
 	c.start(nil)
 	await(t, "dc-2 knows that it was evicted", func() bool { return c.status().Self.Evicted == epoch+1 })
-	_, err = c.reserve("another")
+	_, err := c.reserve("another")
 	wantRefusal(t, err, "dc-2 was evicted at epoch 4: it is frozen until dc reset")
 	if _, err := c.client.Reset(t.Context()); err != nil {
 		t.Fatal(err)

@@ -87,16 +87,16 @@ func (f *Federation) refuseWant(ctx context.Context, w Want, why error) {
 // not exist, nor did for a while: the ports are to be given back.
 func (f *Federation) forsaken(s *Site) []string {
 	var out []string
-	seen := map[int]time.Time{}
-	for port, g := range s.gips.all() {
+	seen := map[string]time.Time{}
+	for _, g := range s.gips.all() {
 		if g.Home != s.self.DC || s.exists(g.Instance) || s.State() != Member {
 			continue
 		}
-		since, ok := f.unused[port]
+		since, ok := f.unused[g.Instance]
 		if !ok {
 			since = s.now
 		}
-		seen[port] = since
+		seen[g.Instance] = since
 		if s.now.Sub(since) >= f.cfg.Grace {
 			out = append(out, g.Instance)
 		}

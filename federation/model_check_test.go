@@ -109,8 +109,13 @@ func (c *checker) decide(m *modelSite, at point, e Entry) {
 		c.fail("%s: decision of epoch %d follows none that is known", m.name, e.Epoch)
 	}
 	c.gips[e.Chain] = fold(before, e.Proposal)
-	if e.Proposal.Kind == Reserve {
+	switch p := e.Proposal; {
+	case p.Kind == Reserve:
 		c.reserved(m, e, before)
+	case p.Kind == Move && m.ready[p.Instance] != p.Home:
+		c.fail("%s: instance %s moves to %s, and was taken back", m.name, p.Instance, p.Home)
+	case p.Kind == Release && m.running[p.Instance] != 0:
+		c.fail("%s: the port of instance %s was given back, and it exists", m.name, p.Instance)
 	}
 }
 

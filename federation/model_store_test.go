@@ -28,6 +28,8 @@ type modelSite struct {
 	// allocated are the ports of instances, running those that users have.
 	allocated map[string]int
 	running   map[string]int
+	// ready says where instances may move to: what the site's broker consents to.
+	ready map[string]string
 
 	// down: the site is out of reach. skew is how far its clock is off.
 	down  bool
@@ -45,6 +47,7 @@ func newModelSite(name string, skew time.Duration) *modelSite {
 		self: Self{Peer: Peer{DC: name, UUID: name + "-0", Address: name + ":1"}, State: Standalone},
 		log:  map[int]Entry{}, outbox: map[LetterID]Letter{}, gips: map[int]GIP{}, holds: map[string]Hold{},
 		next: 1, ports: map[int]string{}, allocated: map[string]int{}, running: map[string]int{},
+		ready: map[string]string{},
 	}
 	m.shelves = Site{
 		log:    modelShelf(m.log, cmp.Compare[int]),
@@ -58,7 +61,7 @@ func newModelSite(name string, skew time.Duration) *modelSite {
 		exists: func(instance string) bool { return m.running[instance] != 0 },
 		pin:    func(string) {},
 
-		consents: func(string, string) bool { return true },
+		consents: func(instance, site string) bool { return m.ready[instance] == site },
 		ttl:      modelTTL,
 	}
 	return m

@@ -66,6 +66,7 @@ func (w *world) release(m *modelSite) {
 func (w *world) move(m, to *modelSite) {
 	for _, port := range slices.Sorted(maps.Keys(m.gips)) {
 		if g := m.gips[port]; g.Home == m.name {
+			m.ready[g.Instance] = to.name
 			w.begin(m, Proposal{Kind: Move, Instance: g.Instance, Home: to.name})
 			return
 		}
@@ -78,6 +79,7 @@ func (w *world) local(m *modelSite) {
 	if m.down {
 		return
 	}
+	clear(m.ready) // moves that are not decided are taken back
 	if running := slices.Sorted(maps.Keys(m.running)); len(running) > 0 && w.chance(40) {
 		w.deprovision(m, running[w.rng.IntN(len(running))])
 		return

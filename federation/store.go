@@ -37,6 +37,7 @@ type store struct {
 	gips        *state.Table[GIP]
 	holds       *state.Table[Hold]
 	wants       *state.Table[Want]
+	format      *state.Format
 	moves       *state.Table[state.MoveNote]
 	allocations *state.Table[int]
 
@@ -57,6 +58,7 @@ func newStore(schema *state.Schema) *store {
 		wants:       state.Register(schema, state.FederationWantPattern, state.JSON[Want]),
 		moves:       state.Register(schema, state.FederationMovePattern, state.JSON[state.MoveNote]),
 		allocations: state.Register(schema, state.AllocationPattern, state.Integer),
+		format:      state.NewFormat(schema),
 	}
 }
 
@@ -152,6 +154,9 @@ func (st *store) read(ctx context.Context, look func(*Site)) error {
 // open reads the records. Every step rests on self and overlay as it found
 // them: whatever matters changes one of them.
 func (st *store) open(tx *state.Tx) (*Site, error) {
+	if err := st.format.Heed(tx); err != nil {
+		return nil, err
+	}
 	self, known, err := state.Load(tx, state.FederationSelfKey(), state.JSON[Self])
 	if err != nil {
 		return nil, err

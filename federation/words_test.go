@@ -1,6 +1,7 @@
 package federation
 
 import (
+	"cmp"
 	"errors"
 	"testing"
 	"time"
@@ -260,6 +261,57 @@ func TestForgedDecisions(t *testing.T) {
 	if _, err := s.handle(honest); err != nil {
 		t.Errorf("the decision itself is refused: %v", err)
 	}
+}
+
+// Whoever does not show a site's join token does not learn its uuid, and without
+// that nobody makes it a member.
+func TestNobodyIsMadeAMember(t *testing.T) {
+	t.Parallel()
+	s := newSteps(t)
+	stranger, victim := Peer{DC: "dc-9", UUID: "dc-9-0", Address: "dc-9:1"}, Peer{DC: "dc-1", Address: "dc-1:1"}
+	for _, verb := range []Verb{Hello, Ask, Abort} {
+		reply, err := s.handle(Request{Verb: verb, Tx: "t", From: stranger, To: victim, Federation: "f"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		victim.UUID = cmp.Or(victim.UUID, reply.Peer.UUID)
+	}
+	e := Entry{Federation: "f", Epoch: 1, Tx: "t", Coordinator: "dc-9", Proposal: Proposal{Kind: Add, Peers: []Peer{victim}}, Members: []Peer{stranger, victim}}.sealed()
+	for range 2 {
+		_, err := s.handle(Request{Verb: Commit, Tx: "t", From: stranger, To: victim, Federation: "f", Candidate: true, Proposal: e.Proposal, Entry: e})
+		s.wantErr(err, "dc-1 went elsewhere")
+	}
+	if got := s.site("dc-1").open(s.now).State(); got != Standalone {
+		t.Errorf("dc-1 is %s", got)
+	}
+}
+
+// When all ports have been handed out once, one is taken that is free at every
+// site, the coordinator's own among them.
+func TestPortsAreUsedAgain(t *testing.T) {
+	t.Parallel()
+	s := newSteps(t)
+	s.decide("dc-0", add("dc-1"))
+	s.tell("dc-0")
+	for dc, taken := range map[string][]int{"dc-0": {1, 2, 4, 6}, "dc-1": {3, 5}} {
+		m := s.site(dc)
+		for _, port := range taken {
+			m.ports[port] = "an instance"
+		}
+		m.next = modelPorts + 1
+	}
+	s.decide("dc-0", Proposal{Kind: Reserve, Instance: "one"})
+	s.tell("dc-0")
+	for _, dc := range []string{"dc-0", "dc-1"} {
+		if got := s.site(dc).ports[7]; got != holderOf("one") {
+			t.Errorf("%s: port 7 is held by %q", dc, got)
+		}
+	}
+	for port := 1; port <= modelPorts; port++ {
+		s.site("dc-0").ports[port] = "an instance"
+	}
+	_, err := s.begin("dc-0", Proposal{Kind: Reserve, Instance: "two"})
+	s.wantErr(err, "no global port is left")
 }
 
 // What others send is refused or taken, never more.

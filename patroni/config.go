@@ -3,6 +3,7 @@ package patroni
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"net/netip"
 	"net/url"
 
@@ -45,6 +46,8 @@ type Config struct {
 	Etcd3      etcdConfig       `yaml:"etcd3"`
 	Bootstrap  bootstrapConfig  `yaml:"bootstrap"`
 	PostgreSQL postgresqlConfig `yaml:"postgresql"`
+	// Tags are told of the member in etcd.
+	Tags map[string]quoted `yaml:"tags,omitempty"`
 	// Watchdog is off: containers have no such device.
 	Watchdog map[string]string `yaml:"watchdog"`
 }
@@ -153,7 +156,7 @@ func (q quoted) GoString() string { return q.String() }
 
 // NewConfig returns Patroni's configuration for a node whose addresses are
 // announced as addrs.
-func NewConfig(node NodeConfig, addrs Addresses, paths Paths) (Config, error) {
+func NewConfig(node NodeConfig, tls ServerTLS, addrs Addresses, paths Paths) (Config, error) {
 	etcd, err := newEtcdConfig(node, paths)
 	if err != nil {
 		return Config{}, err
@@ -182,7 +185,8 @@ func NewConfig(node NodeConfig, addrs Addresses, paths Paths) (Config, error) {
 			},
 			PostBootstrap: paths.PostBootstrap,
 		},
-		PostgreSQL: newPostgreSQLConfig(node, addrs, paths),
+		PostgreSQL: newPostgreSQLConfig(node, tls, addrs, paths),
+		Tags:       tls.tags(),
 		Watchdog:   map[string]string{"mode": "off"},
 	}, nil
 }
@@ -249,7 +253,7 @@ func newEtcdConfig(node NodeConfig, paths Paths) (etcdConfig, error) {
 	return cfg, nil
 }
 
-func newPostgreSQLConfig(node NodeConfig, addrs Addresses, paths Paths) postgresqlConfig {
+func newPostgreSQLConfig(node NodeConfig, tls ServerTLS, addrs Addresses, paths Paths) postgresqlConfig {
 	cfg := postgresqlConfig{
 		Listen:            fmt.Sprintf("0.0.0.0:%d", PostgreSQLPort),
 		ConnectAddress:    addrs.PostgreSQL.String(),
@@ -264,12 +268,13 @@ func newPostgreSQLConfig(node NodeConfig, addrs Addresses, paths Paths) postgres
 			// Patroni grants what pg_rewind needs to this role.
 			Rewind: loginOf(node.Replication),
 		},
-		PgHBA: hostBasedAuthentication(node),
+		PgHBA: hostBasedAuthentication(node, tls),
 		// A spread checkpoint takes minutes.
 		BaseBackup: []map[string]any{{"checkpoint": "fast"}},
 		Parameters: memoryParameters(node.MemoryMB),
 	}
 	cfg.Parameters["unix_socket_directories"] = paths.Sockets
+	maps.Copy(cfg.Parameters, tls.parameters(paths.Run))
 	if paths.IsReady != "" {
 		cfg.BinName = map[string]string{"pg_isready": paths.IsReady}
 	}
@@ -278,18 +283,28 @@ func newPostgreSQLConfig(node NodeConfig, addrs Addresses, paths Paths) postgres
 
 // hostBasedAuthentication returns the lines of pg_hba.conf, of which the first
 // that matches counts. The superuser comes in over the local socket alone, and
-// the replication role over the network only to follow and to rewind.
-func hostBasedAuthentication(node NodeConfig) []string {
+// the replication role over the network only to follow and to rewind, which
+// libpq does over TLS where the leader speaks it. Where TLS is required the admin
+// may still do without: whoever watches over the node asks from its own host, and
+// must not ask twice.
+func hostBasedAuthentication(node NodeConfig, tls ServerTLS) []string {
 	const method = "scram-sha-256"
 	super, replication := node.Superuser.Username, node.Replication.Username
-	return []string{
+	lines := []string{
 		"local all all " + method,
 		"local replication " + replication + " " + method,
 		"host replication " + replication + " all " + method,
 		"host postgres " + replication + " all " + method,
 		"host all " + super + "," + replication + " all reject",
-		"host all all all " + method,
 	}
+	if tls.On() && tls.Required {
+		return append(lines,
+			"hostssl all all all "+method,
+			"hostnossl all "+node.Admin.Username+" all "+method,
+			"hostnossl all all all reject",
+		)
+	}
+	return append(lines, "host all all all "+method)
 }
 
 // memoryParameters shares out a container's memory as PostgreSQL's manual

@@ -17,19 +17,27 @@ func TestConfigGolden(t *testing.T) {
 	asynchronous.Synchronous = false
 	asynchronous.MemoryMB = 0
 	asynchronous.InstanceID = "an id/with ü"
-	for name, node := range map[string]patroni.NodeConfig{
-		"synchronous.yml":  synchronous,
-		"asynchronous.yml": asynchronous,
+	encrypted := patroni.ServerTLS{Certificate: "of the node", PrivateKey: "secret"}
+	required := encrypted
+	required.Required = true
+	for name, c := range map[string]struct {
+		node patroni.NodeConfig
+		tls  patroni.ServerTLS
+	}{
+		"synchronous.yml":  {synchronous, patroni.ServerTLS{}},
+		"asynchronous.yml": {asynchronous, patroni.ServerTLS{Required: true}},
+		"tls.yml":          {synchronous, encrypted},
+		"tls-required.yml": {synchronous, required},
 	} {
 		t.Run(name, func(t *testing.T) {
-			golden(t, name, configYAML(t, node))
+			golden(t, name, configYAML(t, c.node, c.tls))
 		})
 	}
 }
 
-func configYAML(t *testing.T, node patroni.NodeConfig) []byte {
+func configYAML(t *testing.T, node patroni.NodeConfig, tls patroni.ServerTLS) []byte {
 	t.Helper()
-	cfg, err := patroni.NewConfig(node, testAddresses(), patroni.Paths{
+	cfg, err := patroni.NewConfig(node, tls, testAddresses(), patroni.Paths{
 		Run: "/run/patroni", Data: "/data", Bin: "/bin", IsReady: "/pg_isready", Sockets: "/sockets", PostBootstrap: "patroni-node post-bootstrap",
 	})
 	if err != nil {
@@ -52,7 +60,7 @@ func TestConfigKeepsPasswords(t *testing.T) {
 				Authentication struct{ Superuser struct{ Password any } }
 			} `yaml:"postgresql"`
 		}
-		b := configYAML(t, node)
+		b := configYAML(t, node, patroni.ServerTLS{})
 		if err := yaml.Unmarshal(b, &read); err != nil {
 			t.Fatal(err)
 		}
@@ -76,12 +84,13 @@ func TestDynamicConfigTimings(t *testing.T) {
 }
 
 func TestConfigHidesPasswordsFromFmt(t *testing.T) {
-	cfg, err := patroni.NewConfig(testNode(), testAddresses(), patroni.Paths{})
+	tls := patroni.ServerTLS{Certificate: "of the node", PrivateKey: "secret"}
+	cfg, err := patroni.NewConfig(testNode(), tls, testAddresses(), patroni.Paths{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s"} {
-		text := fmt.Sprintf(verb, cfg) + fmt.Sprintf(verb, testNode())
+		text := fmt.Sprintf(verb, cfg) + fmt.Sprintf(verb, testNode()) + fmt.Sprintf(verb, tls)
 		if strings.Contains(text, "secret") || strings.Contains(text, "1e100") {
 			t.Fatalf("%s shows a password: %s", verb, text)
 		}

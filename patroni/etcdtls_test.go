@@ -25,7 +25,7 @@ func TestPatroniIsToldOfTLSAndLogin(t *testing.T) {
 	var read struct {
 		Etcd3 map[string]any `yaml:"etcd3"`
 	}
-	if err := yaml.Unmarshal(configYAML(t, securedNode()), &read); err != nil {
+	if err := yaml.Unmarshal(configYAML(t, securedNode(), patroni.ServerTLS{}), &read); err != nil {
 		t.Fatal(err)
 	}
 	want := map[string]any{

@@ -21,7 +21,10 @@ type Node struct {
 	// Command is Patroni's; the path of the configuration file is added.
 	Command []string
 	Paths   Paths
-	// Signals are passed on to Patroni as they come. nil: none.
+	// TLSFile is where the node's ServerTLS is. Empty: PostgreSQL speaks plain.
+	TLSFile string
+	// Signals are passed on to Patroni as they come; at SIGHUP TLSFile is read
+	// again first. nil: none.
 	Signals <-chan os.Signal
 	Log     *slog.Logger
 }
@@ -62,7 +65,7 @@ func (n *Node) Run(ctx context.Context) error {
 	changes := make(chan Addresses)
 	running.Go(func() { announced.follow(watching, addrs, changes) })
 	running.Go(func() { n.logEnd(watching, "waker", waker.Run(watching)) })
-	return n.supervise(ctx, patroni, changes)
+	return n.supervise(ctx, patroni, addrs, changes)
 }
 
 // logEnd tells that something ended that Patroni can do without.
@@ -82,7 +85,7 @@ func (n *Node) start(addrs Addresses) (*child, error) {
 }
 
 // supervise passes on what comes in until Patroni ends.
-func (n *Node) supervise(ctx context.Context, patroni *child, changes <-chan Addresses) error {
+func (n *Node) supervise(ctx context.Context, patroni *child, addrs Addresses, changes <-chan Addresses) error {
 	stop := ctx.Done()
 	for {
 		var err error
@@ -95,13 +98,11 @@ func (n *Node) supervise(ctx context.Context, patroni *child, changes <-chan Add
 			err = patroni.signal(syscall.SIGTERM)
 		case s := <-n.Signals:
 			if s, ok := s.(syscall.Signal); ok {
-				err = patroni.signal(s)
+				err = n.pass(ctx, s, patroni, addrs)
 			}
-		case addrs := <-changes:
+		case addrs = <-changes:
 			n.Log.InfoContext(ctx, "announced address changed, reloading patroni", "addr", addrs.PostgreSQL, "api", addrs.REST)
-			if _, err = n.writeConfig(addrs); err == nil {
-				err = patroni.signal(syscall.SIGHUP)
-			}
+			err = n.reload(patroni, addrs)
 		}
 		if err != nil {
 			n.Log.ErrorContext(ctx, "supervising patroni", "err", err)
@@ -109,10 +110,32 @@ func (n *Node) supervise(ctx context.Context, patroni *child, changes <-chan Add
 	}
 }
 
-// writeConfig puts patroni.yml in its place at once and whole, for Patroni
-// reads it when it likes.
+// pass gives a signal to Patroni. Before SIGHUP there is something new to read.
+func (n *Node) pass(ctx context.Context, s syscall.Signal, patroni *child, addrs Addresses) error {
+	if s != syscall.SIGHUP {
+		return patroni.signal(s)
+	}
+	n.Log.InfoContext(ctx, "told to look again, reloading patroni")
+	return n.reload(patroni, addrs)
+}
+
+// reload has Patroni read its configuration, and PostgreSQL its own, as they are
+// now.
+func (n *Node) reload(patroni *child, addrs Addresses) error {
+	if _, err := n.writeConfig(addrs); err != nil {
+		return err
+	}
+	return patroni.signal(syscall.SIGHUP)
+}
+
+// writeConfig puts patroni.yml in its place, for Patroni reads it when it likes,
+// and before it what it names.
 func (n *Node) writeConfig(addrs Addresses) (string, error) {
-	cfg, err := NewConfig(n.Config, addrs, n.Paths)
+	tls, err := n.serverTLS()
+	if err != nil {
+		return "", err
+	}
+	cfg, err := NewConfig(n.Config, tls, addrs, n.Paths)
 	if err != nil {
 		return "", err
 	}
@@ -123,9 +146,16 @@ func (n *Node) writeConfig(addrs Addresses) (string, error) {
 	if err := os.MkdirAll(n.Paths.Run, 0o700); err != nil {
 		return "", err
 	}
-	file := filepath.Join(n.Paths.Run, "patroni.yml")
-	if err := os.WriteFile(file+".new", b, 0o600); err != nil {
+	if err := tls.write(n.Paths.Run); err != nil {
 		return "", err
 	}
-	return file, os.Rename(file+".new", file)
+	file := filepath.Join(n.Paths.Run, "patroni.yml")
+	return file, replaceFile(file, b)
+}
+
+func (n *Node) serverTLS() (ServerTLS, error) {
+	if n.TLSFile == "" {
+		return ServerTLS{}, nil
+	}
+	return ReadServerTLS(n.TLSFile)
 }

@@ -54,6 +54,7 @@ func nodeMain(endpoint, run string) int {
 		Etcd:    etcd,
 		Command: []string{"sh", "testdata/patroni.sh"},
 		Paths:   patroni.Paths{Run: run},
+		TLSFile: run + "-tls.json",
 		Signals: signals,
 		Log:     slog.New(slog.NewTextHandler(os.Stdout, nil)),
 	}
@@ -183,6 +184,53 @@ func TestNode(t *testing.T) {
 	p.await(t, "HUP 172.17.0.1:20002")
 	p.send(t, syscall.SIGTERM)
 	p.await(t, "TERM")
+	p.wantExit(t, 0)
+}
+
+// A node takes what it is given for TLS at its start, and anew at SIGHUP.
+func TestNodeReadsItsCertificateAgain(t *testing.T) {
+	t.Parallel()
+	etcd := fixtures.Etcd(t)
+	p := startNode(t, etcd)
+	give := func(certificate string) {
+		t.Helper()
+		content, err := patroni.ServerTLS{Certificate: certificate, PrivateKey: "key of " + state.Secret(certificate)}.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(p.run+"-tls.json", content, 0o400); err != nil {
+			t.Fatal(err)
+		}
+	}
+	shows := func(certificate string) {
+		t.Helper()
+		file := filepath.Join(p.run, "server.pem")
+		wantPrivate(t, file)
+		server, errServer := os.ReadFile(file)
+		config, errConfig := os.ReadFile(filepath.Join(p.run, "patroni.yml"))
+		if err := errors.Join(errServer, errConfig); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := string(server), certificate+"\nkey of "+certificate; got != want {
+			t.Errorf("PostgreSQL is given %q, want %q", got, want)
+		}
+		if tag := patroni.CertificateTag(certificate); !strings.Contains(string(config), tag) {
+			t.Errorf("patroni.yml does not name the certificate %s:\n%s", tag, config)
+		}
+	}
+	give("first")
+	announce(t, etcd, 5432, "172.17.0.1:20000")
+	announce(t, etcd, 8008, "172.17.0.1:20001")
+	p.await(t, "started")
+	shows("first")
+	if err := os.Remove(p.run + "-tls.json"); err != nil {
+		t.Fatal(err)
+	}
+	give("second")
+	p.send(t, syscall.SIGHUP)
+	p.await(t, "HUP 172.17.0.1:20000")
+	shows("second")
+	p.send(t, syscall.SIGTERM)
 	p.wantExit(t, 0)
 }
 

@@ -9,8 +9,13 @@ func (r *Registrar) concerned(t state.Tick) bool {
 	r.lease = t.Lease
 	r.foreign.hold(t.Lease)
 	for params := range r.tables.clusters.Changed() {
-		concerned = r.desired.update(params[0], r.tables.clusters) || concerned
+		concerned = r.desired.update(params[0], r.tables) || concerned
+		r.copyist.want(params[0], r.desired.clusters[params[0]])
 	}
+	for params := range r.tables.certificates.Changed() {
+		concerned = r.desired.update(params[0], r.tables) || concerned
+	}
+	r.copied()
 	for params := range r.tables.announcements.Changed() {
 		concerned = r.noteAnnouncement(params[0]) || concerned
 	}
@@ -18,6 +23,27 @@ func (r *Registrar) concerned(t state.Tick) bool {
 		concerned = r.noteStatus(params[0]) || concerned
 	}
 	return concerned || r.led()
+}
+
+// copied has what changed copied to the volumes of the nodes here.
+func (r *Registrar) copied() {
+	for _, t := range r.tables.copied {
+		for params := range t.Changed() {
+			r.copyist.want(params[0], r.desired.clusters[params[0]])
+		}
+	}
+	for params := range r.tables.switches.Changed() {
+		instance, _ := state.Switch{Kind: state.ReplicaSwitch, Name: params[0]}.Replica()
+		r.copyist.want(instance, r.desired.clusters[instance])
+	}
+	for params := range r.tables.cordons.Changed() {
+		if params[0] != r.backend {
+			continue
+		}
+		for instance, nodes := range r.desired.clusters {
+			r.copyist.want(instance, nodes)
+		}
+	}
 }
 
 // led reports whether another leads one of the clusters here, or one's

@@ -14,6 +14,7 @@ import (
 	"github.com/pgpatron/pgpatron/patroni"
 	"github.com/pgpatron/pgpatron/registrar/watchdog"
 	"github.com/pgpatron/pgpatron/state"
+	"github.com/pgpatron/pgpatron/state/sealed"
 )
 
 // Config configures a Registrar.
@@ -63,6 +64,9 @@ type Config struct {
 	Region string
 	// URL is where the backend's registry is asked. Default: empty, nowhere.
 	URL string
+	// RecordKeys seal the copies of records on the nodes' volumes. Without them the
+	// copies hold no password.
+	RecordKeys *sealed.Ring
 	// Parts are what the backend does beside running databases. Default: nothing.
 	Parts []Part
 	// Log defaults to slog.Default, Registerer to none.

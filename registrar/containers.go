@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"path"
 	"strings"
 	"time"
 
@@ -70,12 +72,34 @@ func (d *docker) createContainer(ctx context.Context, s spec) (string, error) {
 	return created.ID, nil
 }
 
-// copyFile puts a file into a container that does not run, for one user to read.
-func (d *docker) copyFile(ctx context.Context, id, folder, name string, content []byte, uid, gid int) error {
+// readFile returns a file in a container, whether that runs or not. ok is false if
+// there is none.
+func (d *docker) readFile(ctx context.Context, id, path string) (content []byte, ok bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, workTimeout)
+	defer cancel()
+	stream, _, err := d.client.CopyFromContainer(ctx, id, path)
+	if errdefs.IsNotFound(err) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("reading %s in the container: %w", path, err)
+	}
+	defer stream.Close()
+	r := tar.NewReader(stream)
+	if _, err = r.Next(); err == nil {
+		content, err = io.ReadAll(r)
+	}
+	return content, err == nil, err
+}
+
+// copyFile puts a file into a container's volume, for one user to read. The
+// container may run.
+func (d *docker) copyFile(ctx context.Context, id, file string, content []byte, uid, gid int) error {
 	ctx, cancel := context.WithTimeout(ctx, workTimeout)
 	defer cancel()
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
+	folder, name := path.Split(file)
 	header := &tar.Header{Name: name, Mode: 0o400, Uid: uid, Gid: gid, Size: int64(len(content)), ModTime: time.Now()}
 	if err := w.WriteHeader(header); err != nil {
 		return err
@@ -106,6 +130,16 @@ func (d *docker) stop(ctx context.Context, id string) error {
 	defer cancel()
 	if err := d.client.ContainerStop(ctx, id, dockercontainer.StopOptions{}); err != nil {
 		return fmt.Errorf("stopping container: %w", err)
+	}
+	return nil
+}
+
+// reload has what runs in a container read its files again.
+func (d *docker) reload(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	if err := d.client.ContainerKill(ctx, id, "HUP"); err != nil {
+		return fmt.Errorf("telling the container to look again: %w", err)
 	}
 	return nil
 }

@@ -30,8 +30,15 @@ type goal struct {
 	cluster  state.Cluster
 	// spec is what the node's container is to be made from.
 	spec state.NodeSpec
-	// revision is the record's, which tells goals of one want apart.
-	revision int64
+	// certificate is what its server is to show; it is empty where there is none.
+	certificate state.Certificate
+	// revision and certified are the records', which tell goals of one want apart.
+	revision, certified int64
+}
+
+// same reports whether two goals ask for the same.
+func (g goal) same(other goal) bool {
+	return g.want == other.want && g.revision == other.revision && g.certified == other.certified
 }
 
 // report is how far a worker is, in the words of state.NodeStatus. It is empty

@@ -1,7 +1,5 @@
 package registrar
 
-import "github.com/pgpatron/pgpatron/state"
-
 // desired is what the cluster records place on this backend.
 type desired struct {
 	backend string
@@ -15,14 +13,18 @@ func newDesired(backend string) desired {
 }
 
 // update takes in one cluster's record as it is now, and reports whether it
-// places, or placed, nodes here.
-func (d desired) update(instance string, clusters *state.Table[state.Cluster]) bool {
+// places, or placed, nodes here. One that is too new changes nothing: what the
+// last one that could be read has asked for stays as it is.
+func (d desired) update(instance string, t tables) bool {
 	before := d.clusters[instance]
+	record, _ := t.clusters.Get(instance)
+	if record.Value.CheckVersion() != nil {
+		return false
+	}
 	for _, node := range before {
 		delete(d.nodes, node)
 	}
 	delete(d.clusters, instance)
-	record, _ := clusters.Get(instance)
 	for _, n := range record.Value.Nodes {
 		if n.BackendID != d.backend {
 			continue
@@ -31,6 +33,8 @@ func (d desired) update(instance string, clusters *state.Table[state.Cluster]) b
 		if n.Removed {
 			g.want = wantRemoved
 		}
+		certificate, _ := t.certificates.Get(instance, n.NodeID)
+		g.certificate, g.certified = certificate.Value, certificate.ModRevision
 		d.nodes[n.NodeID] = g
 		d.clusters[instance] = append(d.clusters[instance], n.NodeID)
 	}

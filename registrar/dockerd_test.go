@@ -3,12 +3,14 @@ package registrar_test
 import (
 	"archive/tar"
 	"cmp"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"path"
 	"strings"
 	"sync"
 	"testing"
@@ -96,6 +98,7 @@ func newDockerd(t testing.TB) *dockerd {
 	handle("POST /containers/create", d.createContainer)
 	handle("GET /containers/{id}/json", d.inspectContainer)
 	handle("PUT /containers/{id}/archive", d.copyFiles)
+	mux.HandleFunc("GET /v1.41/containers/{id}/archive", d.readFile)
 	handle("POST /containers/{id}/start", d.startContainer)
 	handle("POST /containers/{id}/stop", d.stopContainer)
 	handle("POST /containers/{id}/kill", d.killContainer)
@@ -225,6 +228,31 @@ func (d *dockerd) copyFiles(_ http.ResponseWriter, r *http.Request) (int, any) {
 	}
 }
 
+// readFile answers with an archive of one file.
+func (d *dockerd) readFile(w http.ResponseWriter, r *http.Request) {
+	d.awaitThaw(r)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c := d.find(r.PathValue("id"))
+	if d.down {
+		panic(http.ErrAbortHandler)
+	}
+	name := r.URL.Query().Get("path")
+	content, ok := "", false
+	if c != nil {
+		content, ok = c.Files[name]
+	}
+	if !ok {
+		http.Error(w, `{"message":"no such file"}`, http.StatusNotFound)
+		return
+	}
+	w.Header().Set("X-Docker-Container-Path-Stat", base64.StdEncoding.EncodeToString([]byte(`{}`)))
+	archive := tar.NewWriter(w)
+	_ = archive.WriteHeader(&tar.Header{Name: path.Base(name), Mode: 0o400, Size: int64(len(content))})
+	_, _ = archive.Write([]byte(content))
+	_ = archive.Close()
+}
+
 func (d *dockerd) startContainer(_ http.ResponseWriter, r *http.Request) (int, any) {
 	c := d.find(r.PathValue("id"))
 	switch {
@@ -262,6 +290,10 @@ func (d *dockerd) killContainer(_ http.ResponseWriter, r *http.Request) (int, an
 	c := d.find(r.PathValue("id"))
 	if c == nil {
 		return notFound("container")
+	}
+	if signal := r.URL.Query().Get("signal"); signal == "HUP" {
+		d.log = append(d.log, "reload "+c.Name)
+		return 204, nil
 	}
 	d.kill(c, 137)
 	return 204, nil

@@ -49,6 +49,9 @@ type Registrar struct {
 	guard   *guard
 	foreign *announcer
 	claim   *claim
+	// copyist keeps copies of records on the volumes, attendant tells of them.
+	copyist   *copyist
+	attendant *attendant
 	// watchdog watches what runs; current says that etcd answers, so that what
 	// the tables hold is of now.
 	watchdog *watchdog.Watchdog
@@ -99,6 +102,8 @@ func New(cfg Config, client *clientv3.Client) (*Registrar, error) {
 	}
 	r.docker = &docker{client: connection, owner: owner{site: cfg.Site, backend: r.backend}}
 	r.inventory = newInventory(r.moved)
+	r.copyist = newCopyist(cfg, client, r.docker, r.inventory, r.log)
+	r.attendant = &attendant{etcd: client, cfg: cfg, docker: &docker{client: connection}, held: r.engine.Held, log: r.log}
 	r.watcher = &watcher{docker: r.docker, inventory: r.inventory, log: r.log}
 	r.meter = &meter{docker: r.docker, fullAt: cfg.DiskReadOnly, changed: r.wake, log: r.log}
 	r.guard = newGuard(r.log)
@@ -126,11 +131,13 @@ func (r *Registrar) hands(client *clientv3.Client) hands {
 
 // Run registers the host and runs its nodes until ctx ends, which is no error.
 // The containers go on running then; whoever comes next finds them. It returns
-// an error if another registrar has the backend.
+// an error if another registrar has the backend, and ErrOtherSite if etcd has come
+// to serve another site.
 func (r *Registrar) Run(ctx context.Context) error {
 	defer r.docker.client.Close()
 	running, ctx := errgroup.WithContext(ctx)
 	running.Go(func() error { return r.engine.Run(ctx) })
+	running.Go(func() error { return r.attendant.Run(ctx) })
 	running.Go(func() error {
 		// Docker is not touched before the backend is ours.
 		select {
@@ -142,6 +149,7 @@ func (r *Registrar) Run(ctx context.Context) error {
 		running.Go(func() error { return r.meter.Run(ctx) })
 		running.Go(func() error { return r.guard.Run(ctx) })
 		running.Go(func() error { return r.foreign.Run(ctx) })
+		running.Go(func() error { return r.copyist.Run(ctx) })
 		running.Go(func() error { return r.watchdog.Run(ctx) })
 		r.runParts(ctx, running)
 		return r.crew.Run(ctx)
@@ -220,7 +228,7 @@ func (r *Registrar) ended(err error) {
 
 // doomed confirms with etcd that nobody wants the node here: its record says
 // that it is to go, or there is none that names it. A record that can not be
-// read is a doubt.
+// read is a doubt, and so is a copy of it that is newer than etcd.
 func (r *Registrar) doomed(ctx context.Context, instance, node string) error {
 	if instance == "" {
 		return errors.New("it does not say what cluster it belongs to")
@@ -229,10 +237,10 @@ func (r *Registrar) doomed(ctx context.Context, instance, node string) error {
 	defer cancel()
 	var claimed bool
 	err := r.engine.Do(ctx, state.Group{Name: "confirm removal", Apply: func(tx *state.Tx) error {
-		cluster, _, err := state.Load(tx, state.ClusterKey(instance), state.JSON[state.Cluster])
+		cluster, _, err := state.Load(tx, state.ClusterKey(instance), state.KeptCluster)
 		n, named := cluster.Node(node)
 		claimed = named && !n.Removed
-		return err
+		return errors.Join(err, cluster.CheckVersion())
 	}})
 	if err != nil {
 		return fmt.Errorf("confirming that no record wants it: %w", err)
@@ -240,5 +248,5 @@ func (r *Registrar) doomed(ctx context.Context, instance, node string) error {
 	if claimed {
 		return errClaimed
 	}
-	return nil
+	return r.copyist.verify(ctx, node)
 }

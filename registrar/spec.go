@@ -1,12 +1,11 @@
 package registrar
 
 import (
+	"cmp"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
-	"path"
 
 	dockercontainer "github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/mount"
@@ -137,8 +136,8 @@ func tcpPort(port int) nat.Port { return nat.Port(fmt.Sprintf("%d/tcp", port)) }
 // nodeFile returns the content of a node's node.json.
 func (c Config) nodeFile(g goal, node string) ([]byte, error) {
 	cluster := g.cluster
-	if sealed.IsSealed(cluster.SuperuserCredentials.Password.Reveal()) {
-		return nil, errors.New("the cluster's record is sealed: give this registrar the record_key_file of the brokers")
+	if login := cluster.SuperuserCredentials; sealed.IsSealed(login.Password.Reveal()) {
+		return nil, fmt.Errorf("the cluster's record is sealed under key %s, which this registrar's record_key_file does not have: give it that of the brokers", cmp.Or(login.SealedBy, "of no name"))
 	}
 	n := patroni.NodeConfig{
 		InstanceID:  cluster.InstanceID,
@@ -163,6 +162,3 @@ func (c Config) nodeFile(g goal, node string) ([]byte, error) {
 	}
 	return json.Marshal(n)
 }
-
-// nodeFolder and nodeName are where the file goes.
-var nodeFolder, nodeName = path.Split(patroni.NodeFile)

@@ -79,14 +79,17 @@ func (w *worker) needVolume(ctx context.Context, g goal) (volume, error) {
 	return v, nil
 }
 
-// start gives the container its file and starts it.
+// start gives the container its files and starts it.
 func (w *worker) start(ctx context.Context, g goal, id string) error {
 	content, err := w.cfg.nodeFile(g, w.node)
 	if err != nil {
 		return err
 	}
-	if err := w.docker.copyFile(ctx, id, nodeFolder, nodeName, content, patroni.NodeUID, patroni.NodeGID); err != nil {
+	if err := w.docker.copyFile(ctx, id, patroni.NodeFile, content, patroni.NodeUID, patroni.NodeGID); err != nil {
 		return err
+	}
+	if err := w.hand(ctx, g, id); err != nil {
+		w.log.WarnContext(ctx, "giving the node its certificate, it starts without", "err", err)
 	}
 	began := time.Now()
 	if err := w.docker.start(ctx, id); err != nil {

@@ -16,12 +16,12 @@ var errForeign = errors.New("belongs to somebody else")
 
 // volume is what Docker says of one node's volume.
 type volume struct {
-	name, node, instance string
-	ports                hostPorts
+	name, node, instance, site string
+	ports                      hostPorts
 }
 
 func volumeOf(v dockervolume.Volume) volume {
-	return volume{name: v.Name, node: v.Labels[labelNode], instance: v.Labels[labelCluster], ports: portsOf(v.Labels)}
+	return volume{name: v.Name, node: v.Labels[labelNode], instance: v.Labels[labelCluster], site: v.Labels[labelSite], ports: portsOf(v.Labels)}
 }
 
 // complete reports whether the volume holds every host port of its node.

@@ -38,7 +38,7 @@ func (r *Registrar) watch(docker snapshot) {
 
 // office tells who leads the cluster of one of our nodes.
 func (r *Registrar) office(t watchdog.Target) (o watchdog.Office) {
-	o.Known = r.current.Load()
+	o.Known = r.current.Load() && r.engine.Held() == nil
 	c, _, _ := r.inventory.container(t.Node)
 	o.Stopping = r.crew.stopping(t.Node) || !c.running
 	o.Candidate = r.crew.picture.hasCandidate(state.Cluster{InstanceID: t.Instance, Synchronous: t.Synchronous}, t.Node, death{at: time.Now()})

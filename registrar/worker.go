@@ -50,6 +50,7 @@ type worker struct {
 	gone     bool      // removed, and seen to be gone
 	kept     bool      // its volume, which no record wants, is left alone
 	waiting  time.Time // since when, for the first list of what Docker has
+	handed   handed    // what the container has been given for TLS
 }
 
 func newWorker(c *crew, node string) *worker {
@@ -62,7 +63,7 @@ func newWorker(c *crew, node string) *worker {
 // aim gives the worker a goal. One that wants something else ends what is being
 // done for the old one. Call it under mu.
 func (w *worker) aim(g goal) {
-	if w.goal.want == g.want && w.goal.revision == g.revision {
+	if w.goal.same(g) {
 		return
 	}
 	if w.interrupt != nil && w.goal.want != g.want {
@@ -152,7 +153,7 @@ func (w *worker) work(ctx context.Context, g goal) (time.Duration, error) {
 		return w.renew(ctx, g, c)
 	case c.running:
 		w.say(state.PhaseRunning, "")
-		return time.Hour, nil
+		return w.certify(ctx, g, c)
 	}
 	return w.revive(ctx, g, c)
 }

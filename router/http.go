@@ -30,6 +30,9 @@ type EtcdHealth struct {
 	// AgeSeconds is the time since etcd last answered, or since the start.
 	AgeSeconds float64 `json:"age_seconds"`
 	Error      string  `json:"error,omitempty"`
+	// Replaced says that the etcd that answers is not the one that the router's
+	// picture is of: its data was lost. What was routed stays routed.
+	Replaced bool `json:"replaced,omitempty"`
 }
 
 // DataPlaneHealth tells which plane is used and why.
@@ -68,6 +71,9 @@ func (r *Router) Health() Health {
 	h.Etcd = EtcdHealth{Reachable: err == nil, AgeSeconds: age.Seconds()}
 	if err != nil {
 		h.Etcd.Error = err.Error()
+	}
+	if err := r.observer.Held(); err != nil {
+		h.Etcd.Replaced, h.Etcd.Error = true, err.Error()
 	}
 	for port, reason := range r.plane.failures.load() {
 		h.Unbound = append(h.Unbound, UnboundPort{Port: port, Reason: reason})

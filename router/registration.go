@@ -55,10 +55,11 @@ func newRegistration(schema *state.Schema, cfg Config, p *plane, log *slog.Logge
 // Tick returns what makes etcd say the truth of this router.
 func (r *registration) Tick(_ context.Context, t state.Tick) ([]state.Group, error) {
 	r.note()
+	groups := r.routers.Sweep(r.name) // the dead are told of once, whether or not there is a session
 	if t.Lease == clientv3.NoLease {
-		return nil, nil
+		return groups, nil
 	}
-	groups := append(r.report(t.Lease), r.routers.Sweep(r.name)...)
+	groups = append(groups, r.report(t.Lease)...)
 	if r.lost(t.Lease) || !r.routers.Registered(r.name) {
 		groups = append(groups, r.register())
 	}

@@ -62,22 +62,24 @@ func New(cfg Config, client *clientv3.Client) (*Router, error) {
 		return nil, err
 	}
 	r.plane.failures.changed = r.registrar.Wake
+	r.table.site = r.observer.Site
 	return r, nil
 }
 
 func (r *Router) addEngines(client *clientv3.Client) error {
+	site := r.table.siteOnDisk()
 	schema := state.NewSchema()
 	var err error
 	if r.observer, err = state.NewEngine(state.EngineConfig{
 		Client: client, Schema: schema, Reactor: newSteering(schema, r.cfg, r.table), Observer: true, Name: "steering",
-		Log: r.log, Registerer: r.cfg.Registry,
+		Site: site, Log: r.log, Registerer: r.cfg.Registry,
 	}); err != nil {
 		return err
 	}
 	schema = state.NewSchema()
 	r.registrar, err = state.NewEngine(state.EngineConfig{
 		Client: client, Schema: schema, Reactor: newRegistration(schema, r.cfg, r.plane, r.log), Name: "router",
-		SessionTTL: r.cfg.SessionTTL, CommitTimeout: commitTimeout, Log: r.log, Registerer: r.cfg.Registry,
+		SessionTTL: r.cfg.SessionTTL, CommitTimeout: commitTimeout, Site: site, Log: r.log, Registerer: r.cfg.Registry,
 	})
 	return err
 }

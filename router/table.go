@@ -32,7 +32,9 @@ type table struct {
 	path, name string
 	orders     *orders
 	breaker    *breaker
-	log        *slog.Logger
+	// site returns the id of the site that the courses are of.
+	site func() string
+	log  *slog.Logger
 	// news says that the file is behind.
 	news chan struct{}
 
@@ -135,7 +137,8 @@ func (t *table) stale() bool {
 	return t.adopted && !t.begun
 }
 
-// adopt gives the courses that are on disk, unless etcd has given better ones.
+// adopt gives the courses that are on disk, unless etcd, as that of their site, has
+// given better ones.
 func (t *table) adopt() {
 	f, err := readTable(t.path)
 	t.mu.Lock()
@@ -143,16 +146,16 @@ func (t *table) adopt() {
 	switch {
 	case t.begun:
 	case errors.Is(err, fs.ErrNotExist):
-		t.log.Warn("etcd does not answer and no table is on disk: nothing can be routed yet", "path", t.path)
+		t.log.Warn("etcd does not answer, or serves another site, and no table is on disk: nothing can be routed yet", "path", t.path)
 	case err != nil:
-		t.log.Error("etcd does not answer and the table on disk is of no use", "err", err)
+		t.log.Error("etcd does not answer, or serves another site, and the table on disk is of no use", "err", err)
 	default:
 		t.adopted = true
 		courses := f.courses()
 		for _, c := range courses {
 			t.courses[c.instance] = c
 		}
-		t.log.Warn("etcd does not answer: routing by the table on disk, which may be old", "path", t.path, "written", f.Written, "instances", len(courses))
+		t.log.Warn("etcd does not answer, or serves another site: routing by the table on disk, which may be old", "path", t.path, "written", f.Written, "instances", len(courses))
 		t.breaker.turn(f.Broken == t.name)
 		t.orders.give(courses)
 	}
@@ -162,6 +165,8 @@ func (t *table) adopt() {
 type tableFile struct {
 	Version int       `json:"version"`
 	Written time.Time `json:"written"`
+	// Site is the id of the site that the courses are of; empty: not recorded.
+	Site string `json:"site,omitempty"`
 	// Broken names the router that wrote the file if its circuit was broken: the
 	// switch is that of one process, and another has another name.
 	Broken  string       `json:"broken,omitempty"`
@@ -201,9 +206,22 @@ func (e tableEntry) course() course {
 	}
 }
 
+// siteOnDisk returns the site of which the courses on disk are: an etcd that serves
+// another, or none, is not to take them away. "": there are none, or nobody knows.
+func (t *table) siteOnDisk() string {
+	if t.path == "" {
+		return ""
+	}
+	f, err := readTable(t.path)
+	if err != nil {
+		return "" // adopt tells
+	}
+	return f.Site
+}
+
 // write replaces the file.
 func (t *table) write() error {
-	f := tableFile{Version: tableVersion, Written: time.Now()}
+	f := tableFile{Version: tableVersion, Written: time.Now(), Site: t.site()}
 	if t.breaker.isOn() {
 		f.Broken = t.name
 	}

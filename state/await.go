@@ -44,7 +44,7 @@ func (e *Engine) Await(ctx context.Context, cond func() bool) error {
 // ViewNews waits until the picture is newer than since, calls read while it is
 // held still, and returns its revision.
 func (e *Engine) ViewNews(ctx context.Context, since int64, read func()) (int64, error) {
-	if err := e.Await(ctx, func() bool { return e.store.revision > since }); err != nil {
+	if err := e.Await(ctx, func() bool { return e.store.revision != 0 && e.store.revision != since }); err != nil {
 		return 0, err
 	}
 	e.mu.RLock()

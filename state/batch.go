@@ -17,6 +17,8 @@ type batch struct {
 	bytes    int
 	// spared are the keys that are left to others for now: see courtesy.
 	spared map[string]struct{}
+	// resets is Engine.resets as it was when the batch was made.
+	resets int
 }
 
 func newBatch() *batch {

@@ -17,7 +17,7 @@ type Cluster struct {
 	AllocatedPort        int         `json:"allocated_port"`
 	Nodes                []Node      `json:"nodes"`
 
-	// Version is the version of this record's layout: RecordVersion.
+	// Version is the RecordVersion of the program that made the record.
 	Version int `json:"version"`
 	// ReplicationCredentials are what a replica follows its leader with.
 	ReplicationCredentials Credentials `json:"replication_credentials"`
@@ -41,6 +41,8 @@ type Cluster struct {
 	// MaxSessions is how many clients a router serves at once; 0 leaves it to the
 	// router.
 	MaxSessions int `json:"max_sessions,omitempty"`
+	// RequireTLS says that clients that do not speak TLS are refused.
+	RequireTLS bool `json:"require_tls,omitempty"`
 	// Extensions are those that the user may use, by name, in order.
 	Extensions []string `json:"extensions,omitempty"`
 	// PostgresMajor is the major version of the cluster's data; 0: not recorded,
@@ -48,6 +50,20 @@ type Cluster struct {
 	PostgresMajor int `json:"postgres_major,omitempty"`
 	// Settings are the PostgreSQL settings that the user asked for, by name.
 	Settings map[string]string `json:"settings,omitempty"`
+}
+
+// CheckVersion returns a TooNewError if the record is too new for this program.
+func (c Cluster) CheckVersion() error { return checkVersion(c.Version) }
+
+// KeptCluster decodes the record of a cluster for those who must not take what they
+// can not read for something that is gone: it comes out as a record that is too
+// new, with nothing in it.
+func KeptCluster(b []byte) (Cluster, error) {
+	c, err := JSON[Cluster](b)
+	if err != nil {
+		return Cluster{Version: RecordVersion + 1}, nil
+	}
+	return c, nil
 }
 
 // NodeSpec is what a node's container is made from. Two that are equal make
@@ -67,9 +83,6 @@ type NodeSpec struct {
 func (s NodeSpec) Digest() string {
 	return fmt.Sprintf("%s/%d/%d/%d", s.Image, s.MemoryMB, s.MilliCPU, s.Restarts)
 }
-
-// RecordVersion is the layout of the records that this program writes.
-const RecordVersion = 1
 
 // Node is one member of a cluster: one container on one backend.
 type Node struct {

@@ -55,6 +55,20 @@ func (el *Election) Campaign(t Tick, self string) []Group {
 	}}}
 }
 
+// Resign returns the group that gives the office up, if the engine holds it.
+func (el *Election) Resign(t Tick) []Group {
+	if !el.Holds(t) {
+		return nil
+	}
+	return []Group{{Name: "resign from " + el.name, Apply: func(tx *Tx) error {
+		if err := el.Guard(tx); err != nil {
+			return errors.Join(ErrSkip, err)
+		}
+		tx.Delete(ElectionKey(el.name))
+		return nil
+	}}}
+}
+
 // Guard makes a group depend on the office: it is committed only while the
 // engine holds it. A deposed holder's commit fails.
 func (el *Election) Guard(tx *Tx) error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -67,6 +68,9 @@ type EngineConfig struct {
 	// SilenceTimeout is how long the watch may say nothing before it is asked
 	// for a sign of life; after as long again it is given up. Default 10 s.
 	SilenceTimeout time.Duration
+	// Site is the id of the site that the engine is to be of: it waits while etcd
+	// serves another, or none. Default: any.
+	Site string
 	// Log defaults to slog.Default.
 	Log *slog.Logger
 	// Registerer takes the metrics. nil: they are not registered.
@@ -112,6 +116,12 @@ type Engine struct {
 	// member is the etcd member that served the watch last. The feed's own.
 	member uint64
 
+	// origin is the etcd that the picture is of; held says that another answers.
+	// suspect is told when one may.
+	origin  atomic.Pointer[origin]
+	held    atomic.Bool
+	suspect chan struct{}
+
 	// mu guards the store and its tables: the loop writes, others read.
 	mu    sync.RWMutex
 	store *store
@@ -139,6 +149,8 @@ type Engine struct {
 	// news: the feed has some, which the loop has not taken in yet.
 	news bool
 	// finished: there will be no other Tick; unsaved is what its groups failed of.
+	// resets counts how often another etcd took the picture's place.
+	resets   int
 	finished bool
 	unsaved  []error
 }
@@ -158,8 +170,10 @@ func NewEngine(cfg EngineConfig) (*Engine, error) {
 		queued:  make(chan struct{}, 1),
 		leases:  make(chan clientv3.LeaseID),
 		stopped: make(chan struct{}),
+		suspect: make(chan struct{}, 1),
 		commits: make(chan *commit, 1),
 	}
+	e.origin.Store(&origin{site: cfg.Site})
 	if !cfg.observes() {
 		cfg.Schema.Watch(markerKey(e.id))
 	}

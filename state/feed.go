@@ -28,7 +28,9 @@ type feed struct {
 // news is what came since the loop last looked: perhaps a full load, then
 // events.
 type news struct {
-	full     bool
+	full bool
+	// reset says that the load is of another etcd than what came before.
+	reset    bool
 	kvs      []*mvccpb.KeyValue
 	loaded   int64
 	events   []*clientv3.Event
@@ -59,9 +61,9 @@ func (f *feed) reload(reason string) {
 	}
 }
 
-func (f *feed) putLoad(kvs []*mvccpb.KeyValue, revision int64) {
+func (f *feed) putLoad(kvs []*mvccpb.KeyValue, revision int64, reset bool) {
 	f.mu.Lock()
-	f.pending = news{full: true, kvs: kvs, loaded: revision}
+	f.pending = news{full: true, reset: reset || f.pending.reset, kvs: kvs, loaded: revision}
 	f.waiting.Set(0)
 	f.mu.Unlock()
 	signal(f.news)

@@ -17,7 +17,16 @@ const pageSize = 5000
 func (e *Engine) follow(ctx context.Context, feed *feed) {
 	reason := "start"
 	for failures := 0; ctx.Err() == nil; {
-		kvs, revision, err := e.load(ctx, feed)
+		admitted, reset, err := e.admit(ctx)
+		if err == nil && !admitted {
+			sleep(ctx, heldInterval)
+			continue
+		}
+		var kvs []*mvccpb.KeyValue
+		var revision int64
+		if err == nil {
+			kvs, revision, err = e.load(ctx, feed)
+		}
 		if err != nil {
 			failures++
 			if ctx.Err() == nil {
@@ -28,7 +37,8 @@ func (e *Engine) follow(ctx context.Context, feed *feed) {
 		}
 		failures = 0
 		e.metrics.resyncs.WithLabelValues(reason).Inc()
-		feed.putLoad(kvs, revision)
+		feed.putLoad(kvs, revision, reset)
+		e.reached(revision)
 		reason = e.watch(ctx, feed, revision)
 		if ctx.Err() == nil {
 			e.log.Info("loading everything again", "reason", reason)
@@ -82,12 +92,14 @@ func (e *Engine) watch(ctx context.Context, feed *feed, revision int64) (reason 
 	for ctx.Err() == nil {
 		next, reason := e.watchOnce(ctx, feed, revision)
 		if reason != "" {
+			e.reached(next)
 			return reason
 		}
 		if next == revision {
 			sleep(ctx, 100*time.Millisecond)
 		}
 		revision = next
+		e.reached(revision)
 		e.metrics.watchBreaks.Inc()
 	}
 	return "stop"
@@ -106,6 +118,8 @@ func (e *Engine) watchOnce(ctx context.Context, feed *feed, revision int64) (int
 		select {
 		case reason := <-feed.reloads:
 			return revision, reason
+		case <-e.suspect:
+			return revision, "replaced"
 		case <-silence.C:
 			if asked {
 				return revision, "silent"
@@ -116,6 +130,9 @@ func (e *Engine) watchOnce(ctx context.Context, feed *feed, revision int64) (int
 		case resp, ok := <-responses:
 			if !ok || resp.Err() != nil {
 				return revision, e.broken(ctx, resp)
+			}
+			if e.strange(resp, revision) && e.isOther(ctx) {
+				return revision, "replaced"
 			}
 			asked = false
 			silence.Reset(e.cfg.SilenceTimeout)

@@ -148,10 +148,12 @@ type Binding struct {
 	Context    json.RawMessage `json:"context,omitempty"`
 	// Role is the name of the login in the database.
 	Role string `json:"role"`
-	// Sealed is the login's password, closed by the brokers' Sealer.
-	Sealed  []byte       `json:"sealed"`
-	State   BindingState `json:"state"`
-	Created time.Time    `json:"created"`
+	// Sealed is the login's password, closed with one of the brokers' keys, and
+	// SealedBy that key's id.
+	Sealed   []byte       `json:"sealed"`
+	SealedBy string       `json:"sealed_by,omitempty"`
+	State    BindingState `json:"state"`
+	Created  time.Time    `json:"created"`
 	// Predecessor is the binding that this one was made to replace.
 	Predecessor string `json:"predecessor,omitempty"`
 	// ReadOnly says that the login can only read.

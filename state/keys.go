@@ -22,13 +22,16 @@ const (
 	AllocationPattern = "/routing/allocation/{id}"
 	ReadOnlyPattern   = "/routing/readonly/{id}"
 	PortPattern       = "/routing/ports/{port}"
-	ForwardPattern    = "/routing/forward/{id}"
-	UnboundPattern    = "/routing/unbound/{port}/{router}"
-	InstancePattern   = "/serviceinstance/{id}"
-	BindingPattern    = "/serviceinstance/{id}/bindings/{binding}"
-	FencePattern      = "/service/{id}/fence"
-	PlanCountPattern  = "/plans/{plan}/instances"
-	RouterPattern     = "/state/instances/{router}"
+	// FormatPattern lies where every process may read, and none but brokers and the
+	// federation write.
+	FormatPattern    = "/routing/format"
+	ForwardPattern   = "/routing/forward/{id}"
+	UnboundPattern   = "/routing/unbound/{port}/{router}"
+	InstancePattern  = "/serviceinstance/{id}"
+	BindingPattern   = "/serviceinstance/{id}/bindings/{binding}"
+	FencePattern     = "/service/{id}/fence"
+	PlanCountPattern = "/plans/{plan}/instances"
+	RouterPattern    = "/state/instances/{router}"
 	// RouterRecordPattern and RouterSessionPattern tell routers that run from what
 	// those that do not have left: see Routers.
 	RouterRecordPattern  = "/state/routers/{router}"
@@ -51,7 +54,12 @@ const (
 	RegisteredPattern  = "/registry/instances/{id}"
 	InstanceURLPattern = "/registry/by-url/{url}"
 	BuildPattern       = "/registry/builds/{definition}/{backend}"
-	SitePattern        = "/site"
+	// RecoveryPattern asks what copies there are, AnswerPattern and CopyPattern say.
+	RecoveryPattern = "/registry/recovery"
+	AnswerPattern   = "/registry/recovery/{backend}"
+	CopyPattern     = "/registry/recovery/{backend}/{node}"
+	SitePattern     = "/site"
+	EraPattern      = "/site/era"
 	// The patterns of what a site knows of its federation.
 	FederationSelfPattern    = FederationPrefix + "self"
 	FederationOverlayPattern = FederationPrefix + "overlay"
@@ -65,7 +73,11 @@ const (
 	EventPattern    = EventsPrefix + "log/{event}"
 	ToldPattern     = EventsPrefix + "told/{id}"
 	ElectionPattern = "/election/{name}"
-	MarkerPattern   = "/engine/{id}"
+	// CertificatePattern is of the certificates of nodes, SiteCAPattern of who signs
+	// them. Rights end between the two: registrars read the one and not the other.
+	CertificatePattern = TLSPrefix + "certificates/{id}/{node}"
+	SiteCAPattern      = TLSPrefix + "site-ca"
+	MarkerPattern      = "/engine/{id}"
 )
 
 // IsReserved reports whether keys that begin with the segment are not for
@@ -85,7 +97,7 @@ func ReservedPrefixes() []string {
 	return out
 }
 
-var reserved = []string{"service", "routing", "serviceinstance", "state", "registry", "site", "election", "engine", "events", "federation", "plans"}
+var reserved = []string{"service", "routing", "serviceinstance", "state", "registry", "site", "election", "engine", "events", "federation", "plans", "tls"}
 
 // HostPrefix is above every key of HostPattern.
 const HostPrefix = "/registry/hosts/"
@@ -96,6 +108,9 @@ const ServicePrefix = "/service/"
 
 // EventsPrefix is above every key of the event log.
 const EventsPrefix = "/events/"
+
+// TLSPrefix is above the site's certificate authority and what it has signed.
+const TLSPrefix = "/tls/"
 
 // FederationPrefix is above every key of the federation.
 const FederationPrefix = "/federation/"
@@ -180,11 +195,17 @@ func UnboundKey(port int, router string) string {
 // ConfigKey holds the dynamic configuration of a cluster. Patroni's.
 func ConfigKey(id string) string { return fill(ConfigPattern, id) }
 
+// InitializeKey holds the system identifier of a cluster's data. Patroni's.
+func InitializeKey(id string) string { return fill(InitializePattern, id) }
+
 // InstanceKey holds the OSB side of an instance: an Instance.
 func InstanceKey(id string) string { return fill(InstancePattern, id) }
 
 // BindingKey holds one binding of an instance: a Binding.
 func BindingKey(id, binding string) string { return fill(BindingPattern, id, binding) }
+
+// BindingPrefix is above the bindings of one instance.
+func BindingPrefix(id string) string { return InstanceKey(id) + "/bindings/" }
 
 // FenceKey holds the last fence of an instance's node: a Fence.
 func FenceKey(id string) string { return fill(FencePattern, id) }
@@ -268,8 +289,23 @@ func AnnouncementParam(hostname, container string, port int) string {
 	return fmt.Sprintf("%s:%s:%d", hostname, container, port)
 }
 
+// RecoveryKey asks every registrar what copies of records its volumes carry. Leased.
+func RecoveryKey() string { return RecoveryPattern }
+
+// AnswerKey says that a backend has answered: how many copies it has told. Leased.
+func AnswerKey(backend string) string { return fill(AnswerPattern, backend) }
+
+// CopyKey tells the copy on one node's volume. Leased.
+func CopyKey(backend, node string) string { return fill(CopyPattern, backend, node) }
+
 // SiteKey holds the random id of the site that this etcd cluster serves.
 func SiteKey() string { return SitePattern }
+
+// FormatKey holds the version of the site's records: see Format.
+func FormatKey() string { return FormatPattern }
+
+// EraKey holds how often the site was recovered, decimal; nothing is 0.
+func EraKey() string { return EraPattern }
 
 // FederationSelfKey holds what the site permanently knows of its federation.
 func FederationSelfKey() string { return FederationSelfPattern }
@@ -297,6 +333,15 @@ func FederationWantKey(id string) string { return fill(FederationWantPattern, id
 // FederationMoveKey holds what is said about the move of an instance: a MoveNote
 // of one of the sides MoveOwn, MovePeer and MoveVerdict.
 func FederationMoveKey(id, side string) string { return fill(FederationMovePattern, id, side) }
+
+// SiteCAKey holds who signs the certificates of the site's nodes: a SiteCA.
+func SiteCAKey() string { return SiteCAPattern }
+
+// CertificateKey holds the certificate of a node of a cluster: a Certificate.
+func CertificateKey(id, node string) string { return fill(CertificatePattern, id, node) }
+
+// CertificatePrefix is above the certificates of one cluster's nodes.
+func CertificatePrefix(id string) string { return TLSPrefix + "certificates/" + Segment(id) + "/" }
 
 // EventKey holds one entry of the event log: an Event.
 func EventKey(id string) string { return fill(EventPattern, id) }

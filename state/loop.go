@@ -24,6 +24,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	if e.cfg.SessionTTL > 0 {
 		running.Go(func() { e.keepSession(ctx) })
 	}
+	running.Go(func() { e.learnSite(ctx) })
 	err := e.loop(ctx, &running)
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		err = nil
@@ -86,7 +87,7 @@ func (e *Engine) pause() time.Duration {
 		return e.rest()
 	}
 	switch {
-	case e.inflight != nil || e.store.revision == 0:
+	case e.inflight != nil || e.store.revision == 0 || e.held.Load():
 		return time.Hour
 	case e.behind != nil:
 		return time.Until(e.behindFrom.Add(e.cfg.CommitTimeout))
@@ -109,6 +110,9 @@ func (e *Engine) absorb(feed *feed) {
 	e.news, e.nextLook = false, time.Now().Add(lookInterval)
 	news := feed.take()
 	e.mu.Lock()
+	if news.reset {
+		e.reset()
+	}
 	if news.full {
 		e.store.replace(news.kvs, news.loaded)
 	}
@@ -131,9 +135,24 @@ func (e *Engine) absorb(feed *feed) {
 	e.land()
 }
 
+// reset makes the picture ready for another etcd's contents. Call it under mu.
+func (e *Engine) reset() {
+	e.store.forgetRevisions()
+	e.resets++
+	e.held.Store(false)
+	e.metrics.held.Set(0)
+	if e.behind != nil {
+		e.behind = func() bool { return true }
+	}
+}
+
 // step does what is due: nothing while a commit is under way or the picture
 // does not hold it yet; then what waits to be committed; then a Tick.
 func (e *Engine) step(ctx context.Context, feed *feed, running *sync.WaitGroup) error {
+	if e.held.Load() {
+		e.refuseQueued(ErrReplaced)
+		return nil
+	}
 	if e.store.revision == 0 || e.inflight != nil {
 		return nil
 	}
@@ -172,6 +191,17 @@ func (e *Engine) ownWork() bool {
 // mayTick reports whether a Tick is due and nothing of the last one is left.
 // What others wait for with Do does not hold it up.
 func (e *Engine) mayTick() bool { return e.tickDue && !e.finished && !e.ownWork() }
+
+// refuseQueued ends what others wait for with Do.
+func (e *Engine) refuseQueued(err error) {
+	e.takeQueue()
+	e.work = slices.DeleteFunc(e.work, func(p *pending) bool {
+		if p.ctx != nil {
+			p.end(err)
+		}
+		return p.ctx != nil
+	})
+}
 
 func (e *Engine) takeQueue() {
 	e.queueMu.Lock()

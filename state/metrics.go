@@ -16,6 +16,7 @@ type metrics struct {
 	undecodable  prometheus.Counter
 	waiting      prometheus.Gauge
 	revision     prometheus.Gauge
+	held         prometheus.Gauge
 }
 
 func newMetrics(r prometheus.Registerer, name string) *metrics {
@@ -35,11 +36,12 @@ func newMetrics(r prometheus.Registerer, name string) *metrics {
 			Name: "pgpatron_engine_tick_seconds", Help: "Duration of a Tick.", Buckets: prometheus.ExponentialBuckets(1e-5, 4, 10),
 		}),
 		commits:      vec("commits_total", "outcome", "Transactions by outcome: committed, conflict, refused."),
-		resyncs:      vec("resyncs_total", "reason", "Full loads by reason: start, compacted, silent."),
+		resyncs:      vec("resyncs_total", "reason", "Full loads by reason: start, compacted, silent, replaced."),
 		watchBreaks:  counter("watch_breaks_total", "Watches that broke and went on where they were."),
 		sessionsLost: counter("sessions_lost_total", "Sessions that etcd let expire."),
 		undecodable:  counter("undecodable_values_total", "Values that could not be read and were left out."),
 		waiting:      f.NewGauge(prometheus.GaugeOpts{Name: "pgpatron_engine_waiting_events", Help: "Events that the picture has not taken in yet."}),
 		revision:     f.NewGauge(prometheus.GaugeOpts{Name: "pgpatron_engine_revision", Help: "etcd revision of the picture."}),
+		held:         f.NewGauge(prometheus.GaugeOpts{Name: "pgpatron_engine_held", Help: "1 while etcd is not the one that the picture is of: nothing is changed."}),
 	}
 }

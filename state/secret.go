@@ -27,4 +27,7 @@ func (s Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
 type Credentials struct {
 	Username string `json:"username"`
 	Password Secret `json:"password"`
+	// SealedBy is the id of the key under which the password is sealed, as long as it
+	// is: see package sealed.
+	SealedBy string `json:"sealed_by,omitempty"`
 }

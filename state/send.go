@@ -67,6 +67,7 @@ func (e *Engine) start(ctx context.Context, running *sync.WaitGroup) {
 		}
 	}
 	e.work = next
+	b.resets = e.resets
 	if b.empty() && !b.asked() {
 		for _, p := range b.groups {
 			p.end(nil)
@@ -92,6 +93,10 @@ func (e *Engine) settle(c *commit) {
 	e.inflight = nil
 	e.metrics.commits.WithLabelValues(c.outcome()).Inc()
 	switch {
+	case c.batch.resets != e.resets:
+		for _, p := range c.batch.groups {
+			e.refuse(p, ErrUnknownOutcome)
+		}
 	case c.err != nil:
 		e.settleRefused(c)
 	case c.conflict != nil:

@@ -40,6 +40,9 @@ func (e *Engine) oneSession(ctx context.Context) error {
 		revoke(ctx, e.cfg.Client, lease)
 		return err
 	}
+	if e.isOther(ctx) {
+		signal(e.suspect)
+	}
 	e.tellLease(ctx, lease)
 	for range alive {
 	}

@@ -177,16 +177,35 @@ func (s *store) apply(events []*clientv3.Event, revision int64) {
 	s.revision = max(s.revision, revision)
 }
 
+// forgetRevisions has the next replace take in everything, whatever its revision:
+// it is another etcd's.
+func (s *store) forgetRevisions() {
+	s.revision = 0
+	for _, r := range s.records {
+		r.ModRevision = 0
+	}
+}
+
 // replace takes in the whole contents at one revision: what differs is put,
 // what is missing is removed, as if the events that were lost had come.
 func (s *store) replace(kvs []*mvccpb.KeyValue, revision int64) {
 	for _, kv := range kvs {
+		s.revert(kv, revision)
 		s.put(kv)
 	}
 	if len(s.records) > len(kvs) {
 		s.removeAllBut(kvs, revision)
 	}
 	s.revision = max(s.revision, revision)
+}
+
+// revert makes way for an earlier value of a key. At a revision that lies after the
+// one that the picture has, it can only have been restored from a snapshot.
+func (s *store) revert(kv *mvccpb.KeyValue, revision int64) {
+	r, ok := s.records[string(kv.Key)]
+	if ok && kv.ModRevision < r.ModRevision && r.ModRevision <= revision {
+		r.ModRevision = 0
+	}
 }
 
 func (s *store) removeAllBut(kvs []*mvccpb.KeyValue, revision int64) {

@@ -58,6 +58,13 @@ type Site interface {
 	// What can not be is refused with 409, and so is disabling the last one
 	// without Act.Force.
 	SwitchReplica(ctx context.Context, id string, off bool, act Act) (Replica, error)
+	// SiteCA tells of the authority of the servers' certificates.
+	SiteCA(ctx context.Context) (SiteCA, error)
+	// ReplaceSiteCA takes its replacement a step further: "rotate" has clients told
+	// of a new one, "switch" has that sign, "retire" ends the trust in the old one.
+	// A step that does not come next, or would cut somebody's trust, is refused
+	// with 409.
+	ReplaceSiteCA(ctx context.Context, step string) (SiteCA, error)
 	// Events returns the events that the filter lets through, the oldest first.
 	Events(ctx context.Context, f EventFilter) ([]Event, error)
 	// FollowEvents goes on with those that come, until ctx or the broker ends.

@@ -39,6 +39,8 @@ func Routes(router chi.Router, site Site, log *slog.Logger) {
 	router.Get("/replicas", h.get(h.replicas))
 	router.Post("/replicas/{id}/disable", h.get(throwing(site.SwitchReplica, true)))
 	router.Post("/replicas/{id}/enable", h.get(throwing(site.SwitchReplica, false)))
+	router.Get("/ca", h.get(h.siteCA))
+	router.Post("/ca/{id}", h.get(h.replaceSiteCA))
 	router.Get("/events", h.events)
 	router.Get("/top", h.top)
 }

@@ -37,6 +37,8 @@ type Offer struct {
 	// MaxSessions is how many clients each router serves an instance at once. 0:
 	// the router decides.
 	MaxSessions int `yaml:"max_sessions"`
+	// RequireTLS has clients refused that do not speak TLS.
+	RequireTLS bool `yaml:"require_tls"`
 }
 
 // Cost is what a plan costs for each unit.

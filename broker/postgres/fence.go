@@ -108,5 +108,5 @@ func sessionOn(ctx context.Context, c state.Cluster, addr string, work func(ctx 
 	if err != nil {
 		return err
 	}
-	return sessionAt(ctx, c, host, uint16(port), work)
+	return endpoint{host: host, port: uint16(port)}.session(ctx, c, work)
 }

@@ -11,6 +11,8 @@ package postgres
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"time"
 
@@ -25,6 +27,9 @@ import (
 type Server struct {
 	// Host is where the routers are reached.
 	Host string
+	// Roots returns what servers are verified by; nil: nothing, and connections are
+	// plain.
+	Roots func() *x509.CertPool
 }
 
 // Login is the login of one binding.
@@ -68,11 +73,24 @@ func (s Server) ProveWrite(ctx context.Context, c state.Cluster) error {
 
 // session runs work on a connection of the admin role to the leader.
 func (s Server) session(ctx context.Context, c state.Cluster, work func(ctx context.Context, conn *pgx.Conn) error) error {
-	return sessionAt(ctx, c, s.Host, uint16(c.AllocatedPort), work)
+	at := endpoint{host: s.Host, port: uint16(c.AllocatedPort)}
+	if s.Roots != nil {
+		at.roots = s.Roots()
+	}
+	return at.session(ctx, c, work)
 }
 
-// sessionAt runs work on a connection of the admin role to a server.
-func sessionAt(ctx context.Context, c state.Cluster, host string, port uint16, work func(ctx context.Context, conn *pgx.Conn) error) error {
+// endpoint is where a server is reached, and what it is verified by if that is
+// known.
+type endpoint struct {
+	host  string
+	port  uint16
+	roots *x509.CertPool
+}
+
+// session runs work on a connection of the admin role. It is over TLS where the
+// server speaks that: one from before there were certificates does not.
+func (e endpoint) session(ctx context.Context, c state.Cluster, work func(ctx context.Context, conn *pgx.Conn) error) error {
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
 	// The string keeps what the environment says about PostgreSQL out.
@@ -80,7 +98,11 @@ func sessionAt(ctx context.Context, c state.Cluster, host string, port uint16, w
 	if err != nil {
 		return err
 	}
-	cfg.Host, cfg.Port = host, port
+	cfg.Host, cfg.Port = e.host, e.port
+	if e.roots != nil {
+		cfg.TLSConfig = &tls.Config{RootCAs: e.roots, ServerName: e.host, MinVersion: tls.VersionTLS12}
+		cfg.Fallbacks = []*pgconn.FallbackConfig{{Host: e.host, Port: e.port}}
+	}
 	cfg.Database, cfg.User, cfg.Password = c.Database, c.AdminCredentials.Username, c.AdminCredentials.Password.Reveal()
 	conn, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {

@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"strings"
 	"testing"
@@ -46,6 +47,20 @@ func newInstance(t *testing.T) *instance {
 		t.Fatal(err)
 	}
 	return i
+}
+
+// A server that speaks plain, as one from before there were certificates, is reached
+// all the same.
+func TestServerWithoutTLSIsReached(t *testing.T) {
+	i := newInstance(t)
+	asked := false
+	i.database.Roots = func() *x509.CertPool {
+		asked = true
+		return x509.NewCertPool()
+	}
+	if err := i.database.ProveWrite(t.Context(), i.cluster); err != nil || !asked {
+		t.Errorf("%v; what it would be verified by was asked for: %t", err, asked)
+	}
 }
 
 // drop leaves nothing of the test on the server.

@@ -91,18 +91,16 @@ func (c *Client) Delete(ctx context.Context, id string, p Plan) error {
 	return c.operate(ctx, http.MethodDelete, id, p.query(), nil)
 }
 
-// Bind makes a login and returns its URI.
-func (c *Client) Bind(ctx context.Context, id, binding string, p Plan) (string, error) {
+// Bind makes a login.
+func (c *Client) Bind(ctx context.Context, id, binding string, p Plan) (Login, error) {
 	var answer struct {
-		Credentials struct {
-			URI string `json:"uri"`
-		} `json:"credentials"`
+		Credentials Login `json:"credentials"`
 	}
 	_, err := c.ask(ctx, http.MethodPut, instancePath(id)+"/service_bindings/"+binding, nil, map[string]any{"service_id": p.Service, "plan_id": p.ID}, &answer)
 	if err == nil && answer.Credentials.URI == "" {
 		err = errors.New("the credentials have no uri")
 	}
-	return answer.Credentials.URI, err
+	return answer.Credentials, err
 }
 
 // Unbind ends a login. One that is not there has ended already.

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 )
 
 // Test is one trial of a broker.
@@ -29,7 +28,7 @@ type trial struct {
 	plan     Plan
 	instance string
 	binding  string
-	uri      string
+	login    Login
 }
 
 // Run runs the test. Whatever comes of it, the instance is deleted.
@@ -80,7 +79,7 @@ func (r *trial) step(ctx context.Context, name string, do func(context.Context) 
 }
 
 func (r *trial) bind(ctx context.Context) (err error) {
-	r.uri, err = r.Broker.Bind(ctx, r.instance, r.binding, r.plan)
+	r.login, err = r.Broker.Bind(ctx, r.instance, r.binding, r.plan)
 	return err
 }
 
@@ -92,9 +91,9 @@ func (r *trial) switchLeader(ctx context.Context) error {
 	return r.Broker.Update(ctx, r.instance, r.plan, map[string]any{"switchover": true})
 }
 
-// sql runs statements in the instance. Errors hold no password: pgx leaves it out.
+// sql runs statements in the instance.
 func (r *trial) sql(ctx context.Context, statements ...string) error {
-	conn, err := pgx.Connect(ctx, r.uri)
+	conn, err := r.login.connect(ctx)
 	if err != nil {
 		return err
 	}
@@ -109,7 +108,7 @@ func (r *trial) sql(ctx context.Context, statements ...string) error {
 
 // read wants what was written before and after the switch.
 func (r *trial) read(ctx context.Context) error {
-	conn, err := pgx.Connect(ctx, r.uri)
+	conn, err := r.login.connect(ctx)
 	if err != nil {
 		return err
 	}

@@ -62,14 +62,15 @@ func runNode(ctx context.Context, node patroni.NodeConfig, log *slog.Logger) err
 	if err != nil {
 		return err
 	}
+	// Without this SIGHUP would end the process, and it may come at any time.
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)
+	defer signal.Stop(signals)
 	etcd, err := dial(ctx, access, log)
 	if err != nil {
 		return err
 	}
 	defer etcd.Close()
-	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)
-	defer signal.Stop(signals)
 	n := patroni.Node{
 		Config:  node,
 		Etcd:    etcd,
@@ -82,6 +83,7 @@ func runNode(ctx context.Context, node patroni.NodeConfig, log *slog.Logger) err
 			Sockets:       patroni.SocketPath,
 			PostBootstrap: self + " post-bootstrap",
 		},
+		TLSFile: patroni.TLSFile,
 		Signals: signals,
 		Log:     log,
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"os"
 	"strconv"
@@ -17,6 +16,7 @@ import (
 	"github.com/pgpatron/pgpatron/federation"
 	"github.com/pgpatron/pgpatron/patroni"
 	"github.com/pgpatron/pgpatron/state"
+	"github.com/pgpatron/pgpatron/state/sealed"
 )
 
 // defaultImage is the node image that this source tree builds.
@@ -55,68 +55,68 @@ func addBroker(s *settings, cfg *broker.Config) {
 	add(s, "hostname", &cfg.Hostname, hostname(), "the name of this host", text)
 }
 
-func brokerProcess() process {
-	var cfg broker.Config
-	var etcd state.Access
-	var keyFile string
-	var files certificateFiles
-	var records recordKey
-	bind := func(s *settings) {
-		addEtcd(s, &etcd)
-		records.add(s)
-		addBroker(s, &cfg)
-		add(s, "listen", &cfg.Listen, "127.0.0.1:8888", "host:port of the OSB API", hostPort)
-		files.add(s)
-		add(s, "router-host", &cfg.RouterHost, "127.0.0.1", "public host of every instance: a name or address of the routers", text)
-		add(s, "share-backends", &cfg.ShareBackends, "false", "allow several nodes of an instance on one backend", boolean)
-		add(s, "replace-after", &cfg.ReplaceAfter, "10m", "how long a backend may be silent before its nodes are rebuilt elsewhere; 0s: for ever", duration)
-		add(s, "bind-timeout", &cfg.BindTimeout, "50s", "how long a request to bind or unbind waits for the database", duration)
-		add(s, "seal-key-file", &keyFile, "seal.key", "file with the key that seals bindings' secrets, the same for all brokers of the site; made if missing", text)
-	}
-	check := func() error {
-		return errors.Join(checkBroker(cfg, keyFile), files.validate(), records.check(), etcd.Validate())
-	}
-	start := func(ctx context.Context, log *slog.Logger, _ io.Writer) (err error) {
-		if cfg.SealKey, err = broker.ReadSealKey(keyFile, true); err != nil {
-			return err
-		}
-		cfg.Log, cfg.TLS, cfg.GlobalPorts = log, files.config(), &federation.GlobalPorts{}
-		client, err := connect(ctx, etcd)
-		if err != nil {
-			return err
-		}
-		defer client.Close()
-		if err := records.wrap(client); err != nil {
-			return err
-		}
-		b, err := broker.New(cfg, client)
-		if err != nil {
-			return err
-		}
-		tasks, ctx := errgroup.WithContext(ctx)
-		tasks.Go(func() error { return b.Run(ctx) })
-		tasks.Go(func() error {
-			return notifyReady(ctx, log, func(ctx context.Context) error {
-				_, err := b.Ready(ctx)
-				return err
-			})
-		})
-		return tasks.Wait()
-	}
-	return process{"broker", "Serve the Open Service Broker API", bind, check, start}
+// brokerSettings are all settings of a broker.
+type brokerSettings struct {
+	cfg      broker.Config
+	etcd     state.Access
+	files    certificateFiles
+	records  recordKeys
+	bindings bindingKeys
 }
 
-// checkBroker tells what is wrong with a broker's configuration. A key that is
-// missing is made at the start.
-func checkBroker(cfg broker.Config, keyFile string) error {
-	key, err := broker.ReadSealKey(keyFile, false)
-	if errors.Is(err, fs.ErrNotExist) {
-		key, err = broker.SealKey{1}, nil
+func brokerProcess() process {
+	var b brokerSettings
+	return process{"broker", "Serve the Open Service Broker API", b.bind, b.check, b.start}
+}
+
+func (b *brokerSettings) bind(s *settings) {
+	addEtcd(s, &b.etcd)
+	b.records.add(s)
+	addBroker(s, &b.cfg)
+	add(s, "listen", &b.cfg.Listen, "127.0.0.1:8888", "host:port of the OSB API", hostPort)
+	b.files.add(s)
+	add(s, "router-host", &b.cfg.RouterHost, "127.0.0.1", "public host of every instance: a name or address of the routers", text)
+	add(s, "share-backends", &b.cfg.ShareBackends, "false", "allow several nodes of an instance on one backend", boolean)
+	add(s, "replace-after", &b.cfg.ReplaceAfter, "10m", "how long a backend may be silent before its nodes are rebuilt elsewhere; 0s: for ever", duration)
+	add(s, "bind-timeout", &b.cfg.BindTimeout, "50s", "how long a request to bind or unbind waits for the database", duration)
+	b.bindings.add(s)
+}
+
+func (b *brokerSettings) check() error {
+	cfg := b.cfg
+	cfg.Seal = sealed.NewRing(sealed.NewKey([32]byte{}))
+	return errors.Join(cfg.WithDefaults().Validate(), b.files.validate(), b.records.check(), b.bindings.check(b.records.command), b.etcd.Validate())
+}
+
+func (b *brokerSettings) start(ctx context.Context, log *slog.Logger, _ io.Writer) error {
+	ring, err := openNew(ctx, b.bindings.file(b.records.command), log)
+	if err != nil {
+		return err
 	}
-	if err == nil {
-		cfg.SealKey = key
-		return cfg.WithDefaults().Validate()
+	cfg := b.cfg
+	cfg.Seal, cfg.Log, cfg.TLS, cfg.GlobalPorts = ring, log, b.files.config(), &federation.GlobalPorts{}
+	client, err := connect(ctx, b.etcd)
+	if err != nil {
+		return err
 	}
-	cfg.SealKey = broker.SealKey{1}
-	return errors.Join(fmt.Errorf("broker.seal_key_file: %w", err), cfg.WithDefaults().Validate())
+	defer client.Close()
+	recordRing, err := b.records.wrap(ctx, client, log)
+	if err != nil {
+		return err
+	}
+	served, err := broker.New(cfg, client)
+	if err != nil {
+		return err
+	}
+	tasks, ctx := errgroup.WithContext(ctx)
+	tasks.Go(func() error { return served.Run(ctx) })
+	tasks.Go(func() error { return ring.Run(ctx) })
+	tasks.Go(func() error { return recordRing.Run(ctx) })
+	tasks.Go(func() error {
+		return notifyReady(ctx, log, func(ctx context.Context) error {
+			_, err := served.Ready(ctx)
+			return err
+		})
+	})
+	return tasks.Wait()
 }

@@ -86,19 +86,19 @@ func (d *dev) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := d.prepareDataDir(); err != nil {
+	if err := d.prepareDataDir(ctx); err != nil {
 		return err
 	}
 	if err := d.startEtcd(ctx, bridge); err != nil {
 		return err
 	}
 	defer d.etcd.Close()
-	return d.runProcesses(ctx, bridge)
+	return eachSite(ctx, d.log, func(ctx context.Context) error { return d.runProcesses(ctx, bridge) })
 }
 
 // prepareDataDir makes the data directory, or refuses one of another version,
 // and reads the secrets that are kept in it.
-func (d *dev) prepareDataDir() error {
+func (d *dev) prepareDataDir(ctx context.Context) error {
 	if err := os.MkdirAll(d.dataDir, 0o700); err != nil {
 		return fmt.Errorf("data_dir: %w", err)
 	}
@@ -106,7 +106,8 @@ func (d *dev) prepareDataDir() error {
 		return err
 	}
 	var err error
-	if d.broker.SealKey, err = broker.ReadSealKey(filepath.Join(d.dataDir, "seal.key"), true); err != nil {
+	keys := bindingKeys{filepath.Join(d.dataDir, "seal.key")}
+	if d.broker.Seal, err = openNew(ctx, keys.file(nil), nil); err != nil {
 		return err
 	}
 	if d.broker.Password == "" {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"embed"
 	"errors"
@@ -14,9 +15,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-
-	"github.com/pgpatron/pgpatron/broker"
-	"github.com/pgpatron/pgpatron/state/sealed"
 )
 
 //go:embed reference/*.yml
@@ -44,7 +42,7 @@ func initProcessCommand(p process) *cobra.Command {
 		Short: "Write a commented configuration of a " + p.use + ", with secrets of its own",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f := configFile{process: p, dir: dir}
-			path, err := f.write(args)
+			path, err := f.write(cmd.Context(), args)
 			if err != nil {
 				return err
 			}
@@ -64,7 +62,7 @@ type configFile struct {
 
 // write writes the reference with every key commented out, and below what is
 // given and made. A file that is there stays as it is.
-func (f configFile) write(given []string) (string, error) {
+func (f configFile) write(ctx context.Context, given []string) (string, error) {
 	set, err := f.parse(given)
 	if err != nil {
 		return "", err
@@ -72,7 +70,7 @@ func (f configFile) write(given []string) (string, error) {
 	if err := os.MkdirAll(f.dir, 0o755); err != nil {
 		return "", err
 	}
-	if err := f.addSecrets(set); err != nil {
+	if err := f.addSecrets(ctx, set); err != nil {
 		return "", err
 	}
 	text, err := reference.ReadFile("reference/" + f.process.use + ".yml")
@@ -108,7 +106,7 @@ func (f configFile) parse(given []string) (map[string]string, error) {
 }
 
 // addSecrets makes the secrets that the process needs and nobody has given.
-func (f configFile) addSecrets(set map[string]string) error {
+func (f configFile) addSecrets(ctx context.Context, set map[string]string) error {
 	if f.process.use != "broker" {
 		return nil
 	}
@@ -126,9 +124,15 @@ func (f configFile) addSecrets(set map[string]string) error {
 	if set["record_key_file"] == "" {
 		set["record_key_file"] = filepath.Join(f.dir, "record.key")
 	}
-	_, errSeal := broker.ReadSealKey(set["seal_key_file"], true)
-	_, errRecord := sealed.ReadKeys(set["record_key_file"], true)
-	return errors.Join(errSeal, errRecord)
+	records := recordKeys{path: set["record_key_file"]}
+	if set["key_command"] != "" {
+		var err error
+		if records.command, err = keyCommand(set["key_command"]); err != nil {
+			return err
+		}
+	}
+	bindings := bindingKeys{set["seal_key_file"]}
+	return errors.Join(bindings.file(records.command).Create(ctx), records.file().Create(ctx))
 }
 
 // commentedOut puts a # before each line that is not a comment.

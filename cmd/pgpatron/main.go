@@ -48,7 +48,7 @@ func newRoot() *cobra.Command {
 	for _, p := range processes() {
 		root.AddCommand(p.command())
 	}
-	root.AddCommand(initCommand(), smokeCommand(), registryCommand())
+	root.AddCommand(initCommand(), smokeCommand(), registryCommand(), sealCommand(), recoverCommand())
 	root.AddCommand(operatorCommands()...)
 	root.AddCommand(federationCommands()...)
 	return root

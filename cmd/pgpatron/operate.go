@@ -17,7 +17,7 @@ import (
 func operatorCommands() []*cobra.Command {
 	return []*cobra.Command{
 		instancesCommand(), planCommand(), operationsCommand(), backendsCommand(),
-		routersCommand(), replicasCommand(), eventsCommand(), topCommand(),
+		routersCommand(), replicasCommand(), caCommand(), eventsCommand(), topCommand(),
 	}
 }
 
@@ -47,7 +47,7 @@ func brokerCommand(use, short string, args cobra.PositionalArgs,
 	add(s, "broker", &url, "http://127.0.0.1:8888", "URL of the broker", text)
 	add(s, "admin-username", &login.Username, "admin", "the operator's username", text)
 	add(s, "admin-password", &login.Password, "", "the operator's password; better in the environment than here", secret)
-	cmd.Flags().StringVarP(&format, "output", "o", "table", "how the answer is written: table or json")
+	addFormat(cmd, &format)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := s.load(""); err != nil {
 			return err
@@ -62,6 +62,11 @@ func brokerCommand(use, short string, args cobra.PositionalArgs,
 		return do(cmd, site, format, args)
 	}
 	return cmd
+}
+
+// addFormat adds the flag that says how an answer is written.
+func addFormat(cmd *cobra.Command, into *string) {
+	cmd.Flags().StringVarP(into, "output", "o", "table", "how the answer is written: table or json")
 }
 
 // show writes an answer as JSON or as a table.

@@ -27,7 +27,7 @@ func siteCommand(use, short string, args cobra.PositionalArgs, bind func(*settin
 	var files federation.Files
 	addSite(s, &dc, &files)
 	add(s, "federation", &address, "127.0.0.1:9610", "host:port of the site's federation process", hostPort)
-	cmd.Flags().StringVarP(&format, "output", "o", "table", "how the answer is written: table or json")
+	addFormat(cmd, &format)
 	if bind != nil {
 		bind(s)
 	}

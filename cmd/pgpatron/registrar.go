@@ -20,7 +20,7 @@ func registrarProcess() process {
 	var cfg registrar.Config
 	var etcd, forNodes state.Access
 	var listen string
-	var records recordKey
+	var records recordKeys
 	var registry registrySettings
 	bind := func(s *settings) {
 		addEtcd(s, &etcd)
@@ -59,30 +59,48 @@ func registrarProcess() process {
 			return err
 		}
 		defer client.Close()
-		if err := records.wrap(client); err != nil {
+		if cfg.RecordKeys, err = records.wrap(ctx, client, log); err != nil {
 			return err
 		}
-		if cfg.Site, err = state.SiteID(ctx, client, uuid.NewString); err != nil {
-			return err
-		}
-		metrics := prometheus.NewRegistry()
-		cfg.Log, cfg.Registerer = log, metrics
-		deployer, err := registry.deployer(&cfg, listen)
-		if err != nil {
-			return err
-		}
-		r, err := registrar.New(cfg, client)
-		if err != nil {
-			return err
-		}
-		tasks, ctx := errgroup.WithContext(ctx)
-		tasks.Go(func() error { return r.Run(ctx) })
-		asked := front{listen: listen, tls: registry.files.config(), metrics: metrics, others: registryHandler(r, deployer, tokens, log)}
-		tasks.Go(func() error { return asked.serve(ctx) })
-		tasks.Go(func() error { return notifyReady(ctx, log, r.Ready) })
-		return tasks.Wait()
+		cfg.Log = log
+		return eachSite(ctx, log, func(ctx context.Context) error {
+			cfg := cfg // parts are added to it
+			site, err := state.SiteID(ctx, client, uuid.NewString)
+			if err != nil {
+				return err
+			}
+			metrics := prometheus.NewRegistry()
+			cfg.Site, cfg.Registerer = site, metrics
+			deployer, err := registry.deployer(&cfg, listen)
+			if err != nil {
+				return err
+			}
+			r, err := registrar.New(cfg, client)
+			if err != nil {
+				return err
+			}
+			tasks, ctx := errgroup.WithContext(ctx)
+			tasks.Go(func() error { return r.Run(ctx) })
+			tasks.Go(func() error { return cfg.RecordKeys.Run(ctx) })
+			asked := front{listen: listen, tls: registry.files.config(), metrics: metrics, others: registryHandler(r, deployer, tokens, log)}
+			tasks.Go(func() error { return asked.serve(ctx) })
+			tasks.Go(func() error { return notifyReady(ctx, log, r.Ready) })
+			return tasks.Wait()
+		})
 	}
 	return process{"registrar", "Run the containers that are assigned to this host", bind, check, start}
+}
+
+// eachSite runs what is made for the site that etcd serves, and makes it anew when
+// that is another, because the site was recovered.
+func eachSite(ctx context.Context, log *slog.Logger, run func(context.Context) error) error {
+	for {
+		err := run(ctx)
+		if !errors.Is(err, registrar.ErrOtherSite) {
+			return err
+		}
+		log.WarnContext(ctx, "beginning again for the site that etcd serves now", "err", err)
+	}
 }
 
 // addEtcdForNodes adds how the containers reach etcd, and as whom.

@@ -3,102 +3,91 @@ package sealed
 import (
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/hkdf"
 	"crypto/rand"
-	"encoding/base64"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"fmt"
-	"io/fs"
-	"os"
 	"strings"
 )
 
-// Keys are AES-256 keys: the first one seals, each of them opens. They print as
-// nothing.
-type Keys []cipher.AEAD
+// keySize is the length of a key: AES-256.
+const keySize = 32
 
-// String hides the keys.
-func (Keys) String() string { return "[redacted]" }
-
-// GoString hides the keys.
-func (Keys) GoString() string { return "[redacted]" }
-
-// ReadKeys reads keys from a file: 64 hexadecimal digits in each line. With
-// create it makes a file with one key, readable by its owner alone, if there is
-// none.
-func ReadKeys(path string, create bool) (Keys, error) {
-	b, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) && create {
-		b, err = makeFile(path)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("record_key_file: %w", err)
-	}
-	var keys Keys
-	for line := range strings.FieldsSeq(string(b)) {
-		raw, err := hex.DecodeString(line)
-		if err != nil || len(raw) != 32 {
-			return nil, fmt.Errorf("record_key_file: %s: want 64 hexadecimal digits in each line; make one with `openssl rand -hex 32`", path)
-		}
-		block, err := aes.NewCipher(raw)
-		if err != nil {
-			return nil, err
-		}
-		aead, err := cipher.NewGCM(block)
-		if err != nil {
-			return nil, err
-		}
-		keys = append(keys, aead)
-	}
-	if len(keys) == 0 {
-		return nil, fmt.Errorf("record_key_file: %s holds no key", path)
-	}
-	return keys, nil
+// Key is an AES-256 key. It prints as its id.
+type Key struct {
+	id   string
+	raw  [keySize]byte
+	aead cipher.AEAD
 }
 
-func makeFile(path string) ([]byte, error) {
-	raw := make([]byte, 32)
-	rand.Read(raw)
-	text := []byte(hex.EncodeToString(raw) + "\n")
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+// NewKey returns the key of these 32 bytes.
+func NewKey(raw [keySize]byte) Key {
+	block, err := aes.NewCipher(raw[:])
 	if err != nil {
-		return nil, err
+		panic(err) // of another length than an array of 32 bytes can have
 	}
-	_, err = f.Write(text)
-	return text, errors.Join(err, f.Close())
+	aead, err := cipher.NewGCM(block)
+	if err != nil {
+		panic(err) // of another block than AES has
+	}
+	return Key{id: idOf(raw), raw: raw, aead: aead}
 }
 
-// mark begins what is sealed.
-const mark = "sealed:"
+func randomKey() Key {
+	var raw [keySize]byte
+	rand.Read(raw[:])
+	return NewKey(raw)
+}
 
-// IsSealed reports whether a text is sealed, and so of no use as it is.
-func IsSealed(text string) bool { return strings.HasPrefix(text, mark) }
+// idOf names a key without telling it.
+func idOf(raw [keySize]byte) string {
+	sum := sha256.Sum256(append([]byte("pgpatron key id "), raw[:]...))
+	return hex.EncodeToString(sum[:4])
+}
 
-// seal closes a text for one place: it opens nowhere else.
-func (k Keys) seal(text, place string) string {
-	nonce := make([]byte, k[0].NonceSize())
+// ID names the key in records, logs and errors.
+func (k Key) ID() string { return k.id }
+
+// String hides the key.
+func (k Key) String() string { return "[key " + k.id + "]" }
+
+// GoString hides the key.
+func (k Key) GoString() string { return k.String() }
+
+// Derive returns 32 bytes that only who has the key can know, others for each
+// purpose.
+func (k Key) Derive(purpose string) ([]byte, error) {
+	return hkdf.Key(sha256.New, k.raw[:], nil, purpose, keySize)
+}
+
+// hex spells the key.
+func (k Key) hex() []byte { return []byte(hex.EncodeToString(k.raw[:])) }
+
+var errNoKey = errors.New("want 64 hexadecimal digits in each line; make one with `openssl rand -hex 32`")
+
+// parseKey reads what hex wrote.
+func parseKey(text string) (Key, error) {
+	var raw [keySize]byte
+	b, err := hex.DecodeString(strings.TrimSpace(text))
+	if err != nil || copy(raw[:], b) != keySize || len(b) != keySize {
+		return Key{}, errNoKey
+	}
+	return NewKey(raw), nil
+}
+
+// seal closes a secret for one place: it opens nowhere else.
+func (k Key) seal(secret []byte, place string) []byte {
+	nonce := make([]byte, k.aead.NonceSize())
 	rand.Read(nonce)
-	return mark + base64.StdEncoding.EncodeToString(k[0].Seal(nonce, nonce, []byte(text), []byte(place)))
+	return k.aead.Seal(nonce, nonce, secret, []byte(place))
 }
 
-// open opens what seal closed; what is not sealed, or not by these keys, stays
-// as it is.
-func (k Keys) open(text, place string) string {
-	if !IsSealed(text) {
-		return text
+// open opens what seal closed.
+func (k Key) open(sealed []byte, place string) ([]byte, error) {
+	n := k.aead.NonceSize()
+	if len(sealed) < n {
+		return nil, errors.New("too short")
 	}
-	raw, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(text, mark))
-	if err != nil {
-		return text
-	}
-	for _, aead := range k {
-		n := aead.NonceSize()
-		if len(raw) < n {
-			return text
-		}
-		if plain, err := aead.Open(nil, raw[:n], raw[n:], []byte(place)); err == nil {
-			return string(plain)
-		}
-	}
-	return text
+	return k.aead.Open(nil, sealed[:n], sealed[n:], []byte(place))
 }

@@ -2,8 +2,6 @@ package sealed_test
 
 import (
 	"encoding/json"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -36,17 +34,13 @@ func encoded(t *testing.T) string {
 }
 
 // pair returns a wrapped client of an etcd and one that is not.
-func pair(t *testing.T) (with, without *clientv3.Client, keyFile string) {
+func pair(t *testing.T) (with, without *clientv3.Client, file sealed.File) {
 	t.Helper()
 	endpoint := fixtures.EtcdServer(t).Endpoints()[0]
-	keyFile = filepath.Join(t.TempDir(), "record.key")
-	keys, err := sealed.ReadKeys(keyFile, true)
-	if err != nil {
-		t.Fatal(err)
-	}
+	file = keyFile(t, lineOf('a'))
 	with, without = fixtures.EtcdClient(t, endpoint), fixtures.EtcdClient(t, endpoint)
-	keys.Wrap(with)
-	return with, without, keyFile
+	open(t, file).Wrap(with)
+	return with, without, file
 }
 
 func get(t *testing.T, client *clientv3.Client, key string) string {
@@ -104,6 +98,30 @@ func TestRecordsAreSealedInEtcd(t *testing.T) {
 	}
 }
 
+// The private key of a node's certificate is no plainer than a password.
+func TestPrivateKeysAreSealedInEtcd(t *testing.T) {
+	with, without, _ := pair(t)
+	key := state.CertificateKey("a", "n")
+	wanted := state.Certificate{InstanceID: "a", NodeID: "n", Certificate: "public", PrivateKey: word}
+	b, err := json.Marshal(wanted)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := with.Put(t.Context(), key, string(b)); err != nil {
+		t.Fatal(err)
+	}
+	if raw := get(t, without, key); strings.Contains(raw, word) || strings.Count(raw, "sealed:") != 1 || !strings.Contains(raw, "public") {
+		t.Errorf("etcd has %s", raw)
+	}
+	got, err := state.JSON[state.Certificate]([]byte(get(t, with, key)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(wanted, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestPlainRecordIsReadAndSealedByItsNextWrite(t *testing.T) {
 	with, without, _ := pair(t)
 	key := state.ClusterKey("a")
@@ -139,29 +157,48 @@ func TestKeysAreRotated(t *testing.T) {
 	if _, err := with.Put(t.Context(), key, encoded(t)); err != nil {
 		t.Fatal(err)
 	}
-	old, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
+	if raw := get(t, without, key); strings.Count(raw, `"sealed_by":"`+idOf('a')+`"`) != 4 {
+		t.Errorf("the key is not named: %s", raw)
 	}
-	fresh := strings.Repeat("ab", 32) + "\n"
 	for name, test := range map[string]struct {
 		content string
 		opens   bool
-	}{"both": {fresh + string(old), true}, "the new one alone": {fresh, false}} {
+	}{"both": {lineOf('b') + lineOf('a'), true}, "the new one alone": {lineOf('b'), false}} {
 		t.Run(name, func(t *testing.T) {
-			if err := os.WriteFile(file, []byte(test.content), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			keys, err := sealed.ReadKeys(file, false)
-			if err != nil {
-				t.Fatal(err)
-			}
+			rewrite(t, file, test.content)
 			client := fixtures.EtcdClient(t, without.Endpoints()[0])
-			keys.Wrap(client)
-			if opened := !strings.Contains(get(t, client, key), "sealed:"); opened != test.opens {
+			open(t, file).Wrap(client)
+			got := get(t, client, key)
+			if opened := !strings.Contains(got, "sealed:"); opened != test.opens {
 				t.Errorf("opened: %v", opened)
 			}
+			if named := strings.Contains(got, "sealed_by"); named == test.opens {
+				t.Errorf("the key is named: %v", named)
+			}
 		})
+	}
+}
+
+// What an earlier version has sealed names no key.
+func TestRecordWithoutTheKeysNameIsOpened(t *testing.T) {
+	with, without, file := pair(t)
+	key := state.ClusterKey("a")
+	if _, err := with.Put(t.Context(), key, encoded(t)); err != nil {
+		t.Fatal(err)
+	}
+	nameless := strings.ReplaceAll(get(t, without, key), `,"sealed_by":"`+idOf('a')+`"`, "")
+	nameless = strings.ReplaceAll(nameless, `"sealed_by":"`+idOf('a')+`",`, "")
+	if strings.Contains(nameless, "sealed_by") {
+		t.Fatal(nameless)
+	}
+	if _, err := without.Put(t.Context(), key, nameless); err != nil {
+		t.Fatal(err)
+	}
+	wantRecord(t, get(t, with, key))
+	rewrite(t, file, lineOf('b'), lineOf('a'))
+	count, err := sealed.Clusters(open(t, file)).Rotate(t.Context(), without)
+	if err != nil || count[idOf('b')] != 1 {
+		t.Errorf("%v %v", count, err)
 	}
 }
 
@@ -176,17 +213,5 @@ func TestSealedPasswordOpensWhereItBelongsAlone(t *testing.T) {
 	}
 	if got := get(t, with, state.ClusterKey("b")); strings.Contains(got, word) {
 		t.Errorf("opened elsewhere: %s", got)
-	}
-}
-
-func TestBrokenKeyFile(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "record.key")
-	for _, content := range []string{"", "short", strings.Repeat("zz", 32)} {
-		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := sealed.ReadKeys(file, true); err == nil || !strings.Contains(err.Error(), "record_key_file") {
-			t.Errorf("%q: got %v", content, err)
-		}
 	}
 }

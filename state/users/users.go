@@ -29,15 +29,15 @@ const Root = "root"
 func All(image string) []User {
 	announcements := prefix(state.AnnouncementPattern(image))
 	engines := prefix(state.MarkerPattern)
-	site := span(prefix(state.ElectionPattern), prefix("/state/"))
+	site := span(prefix(state.ElectionPattern), prefix(state.CertificatePattern))
 	return []User{
 		{
 			Name:  "broker",
-			Reads: []Range{site},
+			Reads: []Range{span(site, prefix(state.TLSPrefix))},
 			Writes: []Range{
 				engines, office("broker"), prefix(state.PlanCountPattern), prefix(state.DrainPattern), prefix("/routing/"),
 				prefix(state.ServicePrefix), prefix(state.InstancePattern), prefix("/state/"), prefix(state.FederationPrefix),
-				prefix(state.EventsPrefix),
+				prefix(state.EventsPrefix), prefix(state.TLSPrefix),
 			},
 		},
 		{
@@ -59,7 +59,7 @@ func All(image string) []User {
 		},
 		{
 			Name:   "federation",
-			Reads:  []Range{span(prefix(state.ElectionPattern), prefix(state.InstancePattern))},
+			Reads:  []Range{span(prefix(state.ElectionPattern), prefix(state.SitePattern))},
 			Writes: []Range{engines, office("federation"), prefix(state.FederationPrefix), prefix("/routing/")},
 		},
 	}

@@ -59,24 +59,32 @@ func TestEachUserMayDoItsWorkAndNothingElse(t *testing.T) {
 				state.ClusterKey("a"), state.InstanceKey("a"), state.BindingKey("a", "b"), state.AllocationKey("a"), state.NextPortKey(),
 				state.PlanCountKey("p"), state.CordonKey("h"), state.DrainKey("h"), state.ElectionKey("broker"),
 				state.RouterKey("10.0.0.1", 7), state.DatasourceKey("a", "n"), state.SwitchedKey(state.Switch{Kind: state.RouterSwitch, Name: "r"}), state.EventKey("e"), state.ToldKey("a"),
+				state.SiteCAKey(), state.CertificateKey("a", "n"),
 			},
 			noWrite: []string{announcement, state.BackendKey("h"), state.NodeStatusKey("n"), state.SiteKey(), state.ElectionKey("registry")},
 		},
 		"registrar": {
 			write:   []string{state.LeaderKey("a"), state.FenceKey("a"), announcement, state.AnnouncementKey("shop", "host", "web", 80), state.BackendKey("h"), state.NodeStatusKey("n"), state.SiteKey(), state.ElectionKey("registry")},
-			noWrite: []string{"/federation/self", state.AllocationKey("a"), state.NextPortKey(), state.PortKey(30000), state.InstanceKey("a"), state.BindingKey("a", "b"), state.CordonKey("h"), state.ElectionKey("broker"), state.PlanCountKey("p"), state.EventKey("e"), state.ToldKey("a")},
+			noWrite: []string{"/federation/self", state.AllocationKey("a"), state.NextPortKey(), state.PortKey(30000), state.InstanceKey("a"), state.BindingKey("a", "b"), state.CordonKey("h"), state.ElectionKey("broker"), state.PlanCountKey("p"), state.EventKey("e"), state.ToldKey("a"), state.SiteCAKey(), state.CertificateKey("a", "n")},
+			read:    []string{state.CertificateKey("a", "n")},
+			noRead:  []string{state.SiteCAKey()},
 		},
 		"router": {
 			write:   []string{state.RouterKey("10.0.0.1", 7), state.RouterRecordKey("r"), state.RouterSessionKey("r"), state.UnboundKey(30000, "r")},
 			noWrite: []string{state.LeaderKey("a"), state.ClusterKey("a"), state.AllocationKey("a"), state.PortKey(30000), state.InstanceKey("a"), state.CordonKey("h"), announcement, state.BackendKey("h"), state.ElectionKey("broker"), state.DatasourceKey("a", "n"), state.SwitchedKey(state.Switch{Kind: state.RouterSwitch, Name: "r"}), state.EventKey("e"), state.ToldKey("a")},
 			read:    []string{state.LeaderKey("a"), state.MemberKey("a", "n"), state.AllocationKey("a")},
-			noRead:  []string{state.ElectionKey("broker")},
+			noRead:  []string{state.ElectionKey("broker"), state.SiteCAKey(), state.CertificateKey("a", "n")},
 		},
 		"node": {
 			write:   []string{state.LeaderKey("a"), state.MemberKey("a", "n")},
 			noWrite: []string{announcement, state.AllocationKey("a"), state.InstanceKey("a"), state.BackendKey("h"), state.RouterKey("10.0.0.1", 7), state.EventKey("e"), state.ToldKey("a")},
 			read:    []string{announcement},
-			noRead:  []string{state.InstanceKey("a"), state.BindingKey("a", "b"), state.AllocationKey("a"), state.BackendKey("h")},
+			noRead:  []string{state.InstanceKey("a"), state.BindingKey("a", "b"), state.AllocationKey("a"), state.BackendKey("h"), state.SiteCAKey(), state.CertificateKey("a", "n")},
+		},
+		"federation": {
+			write:   []string{"/federation/self", state.AllocationKey("a")},
+			noWrite: []string{state.ClusterKey("a"), state.SiteCAKey(), state.CertificateKey("a", "n")},
+			noRead:  []string{state.SiteCAKey(), state.CertificateKey("a", "n")},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

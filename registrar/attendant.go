@@ -1,0 +1,167 @@
+package registrar
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/docker/docker/api/types/filters"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/pgpatron/pgpatron/patroni"
+	"github.com/pgpatron/pgpatron/registrar/internal/staff"
+	"github.com/pgpatron/pgpatron/state"
+	"github.com/pgpatron/pgpatron/state/copies"
+)
+
+// ErrOtherSite says that etcd has come to serve another site than the registrar was
+// made for: one that was recovered. Make another registrar for it.
+var ErrOtherSite = errors.New("etcd serves another site now")
+
+const (
+	// attendInterval is how often it is looked whether somebody asks.
+	attendInterval = 2 * time.Second
+	// answerTTL is how long answers stay, in seconds.
+	answerTTL = 900
+	// answerTimeout bounds one question to etcd, and one answer.
+	answerTimeout = 5 * time.Second
+)
+
+// attendant tells whoever recovers the site what copies the volumes here carry. It
+// looks at etcd by itself: the engine's picture is of the etcd that is gone.
+type attendant struct {
+	etcd *clientv3.Client
+	cfg  Config
+	log  *slog.Logger
+	// docker is without an owner: volumes of any site are told.
+	docker *docker
+	held   func() error
+	// answered is the request that was answered last.
+	answered string
+}
+
+// Run answers until ctx ends, or etcd serves another site.
+func (a *attendant) Run(ctx context.Context) error {
+	for staff.Rest(ctx, attendInterval, nil, nil) {
+		err := a.look(ctx)
+		if errors.Is(err, ErrOtherSite) {
+			return err
+		}
+		if err != nil && ctx.Err() == nil {
+			a.log.WarnContext(ctx, "telling what copies of records there are, will retry", "err", err)
+		}
+	}
+	return nil
+}
+
+// look answers, if somebody asks.
+func (a *attendant) look(ctx context.Context) error {
+	site, err := a.get(ctx, state.SiteKey())
+	if err != nil {
+		return nil // the engine tells that etcd is away
+	}
+	if site != "" && site != a.cfg.Site && a.held() == nil {
+		return fmt.Errorf("%w: %s in the place of %s", ErrOtherSite, site, a.cfg.Site)
+	}
+	value, err := a.get(ctx, state.RecoveryKey())
+	if err != nil || value == "" {
+		return err
+	}
+	request, err := state.JSON[copies.Request]([]byte(value))
+	if err != nil || request.ID == a.answered {
+		return err
+	}
+	if err := a.answer(ctx, request.ID); err != nil {
+		return err
+	}
+	a.answered = request.ID
+	return nil
+}
+
+func (a *attendant) get(ctx context.Context, key string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	resp, err := a.etcd.Get(ctx, key)
+	if err != nil || len(resp.Kvs) == 0 {
+		return "", err
+	}
+	return string(resp.Kvs[0].Value), nil
+}
+
+// answer tells of every volume of this backend.
+func (a *attendant) answer(ctx context.Context, request string) error {
+	volumes, err := a.docker.volumes(ctx, filters.NewArgs(filters.Arg("label", labelBackend+"="+a.cfg.ID), filters.Arg("label", labelNode)))
+	if err != nil {
+		return err
+	}
+	lease, err := a.etcd.Grant(ctx, answerTTL)
+	if err != nil {
+		return err
+	}
+	for _, v := range volumes {
+		found := a.find(ctx, v)
+		found.Request, found.Hostname = request, a.cfg.Hostname
+		if err := a.put(ctx, state.CopyKey(a.cfg.ID, v.node), found, lease.ID); err != nil {
+			return err
+		}
+	}
+	a.log.InfoContext(ctx, "told what copies of records there are", "volumes", len(volumes))
+	done := copies.Answer{Request: request, Backend: a.cfg.ID, Hostname: a.cfg.Hostname, Volumes: len(volumes)}
+	return a.put(ctx, state.AnswerKey(a.cfg.ID), done, lease.ID)
+}
+
+func (a *attendant) put(ctx context.Context, key string, v any, lease clientv3.LeaseID) error {
+	value, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	_, err = a.etcd.Put(ctx, key, string(value), clientv3.WithLease(lease))
+	return err
+}
+
+// find looks at one volume.
+func (a *attendant) find(ctx context.Context, v volume) copies.Found {
+	found := copies.Found{Subject: copies.Subject{Site: v.site, Instance: v.instance, Node: v.node, Backend: a.cfg.ID}}
+	d := &docker{client: a.docker.client, owner: owner{site: v.site, backend: a.cfg.ID}}
+	c, here, err := d.inspect(ctx, containerName(v.node))
+	if err != nil || !here {
+		found.Problem = "its container is gone, through which the volume is read"
+		if err != nil {
+			found.Problem = err.Error()
+		}
+		return found
+	}
+	found.Container, found.Running = true, c.running
+	s, err := readShelf(ctx, d, c.id, a.cfg.RecordKeys)
+	switch {
+	case err != nil:
+		found.Problem = err.Error()
+	case len(s.raw) == 0:
+		found.Problem = "there is no copy on the volume"
+	}
+	found.Copy = s.raw
+	if s.copy.Bare {
+		found.Logins = logins(ctx, d, c.id)
+	}
+	return found
+}
+
+// logins returns what a node was given, if that can be read.
+func logins(ctx context.Context, d *docker, container string) map[string]state.Credentials {
+	raw, ok, err := d.readFile(ctx, container, patroni.NodeFile)
+	if err != nil || !ok {
+		return nil
+	}
+	n, err := state.JSON[patroni.NodeConfig](raw)
+	if err != nil {
+		return nil
+	}
+	return map[string]state.Credentials{
+		"superuser_credentials": n.Superuser, "replication_credentials": n.Replication, "admin_credentials": n.Admin, "rest_credentials": n.REST,
+	}
+}
