@@ -6,9 +6,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/pgpatron/pgpatron/recovery"
 	"github.com/pgpatron/pgpatron/state"
 	"github.com/pgpatron/pgpatron/state/copies"
+	"github.com/pgpatron/pgpatron/state/recovery"
 )
 
 // scene is evidence in the making.

@@ -10,9 +10,9 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/pgpatron/pgpatron/fixtures"
-	"github.com/pgpatron/pgpatron/recovery"
 	"github.com/pgpatron/pgpatron/state"
 	"github.com/pgpatron/pgpatron/state/copies"
+	"github.com/pgpatron/pgpatron/state/recovery"
 )
 
 func get(t *testing.T, client *clientv3.Client, key string) string {
