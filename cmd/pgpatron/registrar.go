@@ -10,85 +10,98 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
+	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pgpatron/pgpatron/registrar"
+	"github.com/pgpatron/pgpatron/registrar/registry"
 	"github.com/pgpatron/pgpatron/state"
 )
 
+// registrarSettings are all settings of a registrar.
+type registrarSettings struct {
+	cfg            registrar.Config
+	etcd, forNodes state.Access
+	listen         string
+	records        recordKeys
+	registry       registrySettings
+}
+
 func registrarProcess() process {
-	var cfg registrar.Config
-	var etcd, forNodes state.Access
-	var listen string
-	var records recordKeys
-	var registry registrySettings
-	bind := func(s *settings) {
-		addEtcd(s, &etcd)
-		addEtcdForNodes(s, &forNodes)
-		records.add(s)
-		add(s, "backend", &cfg.Backend, "", "address at which the rest of the site reaches this host", address)
-		add(s, "id", &cfg.ID, "", "the id of this host in all records; default: its address", text)
-		add(s, "zone", &cfg.Zone, "", "what this host may fail together with, such as its rack or building", text)
-		add(s, "region", &cfg.Region, "", "what the zone is part of", text)
-		add(s, "labels", &cfg.Labels, "", "what is told of this host: NAME=VALUE,… or a YAML map", labels)
-		addDisk(s, &cfg)
-		add(s, "hostname", &cfg.Hostname, hostname(), "the name of this host", text)
-		add(s, "host-ports", &cfg.Ports, "20000-29999", "host ports that nodes are published at, FIRST-LAST", state.ParsePorts)
-		add(s, "docker-host", &cfg.DockerHost, "", "where the Docker Engine listens; default: as Docker's own tools find it", text)
-		add(s, "fence-after", &cfg.FenceAfter, "3s", "how long a leader may be silent before it is killed, so that another takes over", duration)
-		add(s, "listen", &listen, "127.0.0.1:8889", "host:port of the registry, /healthz and /metrics", hostPort)
-		registry.files.add(s)
-		addRegistry(s, &registry)
+	var r registrarSettings
+	return process{"registrar", "Run the containers that are assigned to this host", r.bind, r.check, r.start}
+}
+
+func (r *registrarSettings) bind(s *settings) {
+	addEtcd(s, &r.etcd)
+	addEtcdForNodes(s, &r.forNodes)
+	r.records.add(s)
+	add(s, "backend", &r.cfg.Backend, "", "address at which the rest of the site reaches this host", address)
+	add(s, "id", &r.cfg.ID, "", "the id of this host in all records; default: its address", text)
+	add(s, "zone", &r.cfg.Zone, "", "what this host may fail together with, such as its rack or building", text)
+	add(s, "region", &r.cfg.Region, "", "what the zone is part of", text)
+	add(s, "labels", &r.cfg.Labels, "", "what is told of this host: NAME=VALUE,… or a YAML map", labels)
+	addDisk(s, &r.cfg)
+	add(s, "hostname", &r.cfg.Hostname, hostname(), "the name of this host", text)
+	add(s, "host-ports", &r.cfg.Ports, "20000-29999", "host ports that nodes are published at, FIRST-LAST", state.ParsePorts)
+	add(s, "docker-host", &r.cfg.DockerHost, "", "where the Docker Engine listens; default: as Docker's own tools find it", text)
+	add(s, "fence-after", &r.cfg.FenceAfter, "3s", "how long a leader may be silent before it is killed, so that another takes over", duration)
+	add(s, "listen", &r.listen, "127.0.0.1:8889", "host:port of the registry, /healthz and /metrics", hostPort)
+	r.registry.files.add(s)
+	addRegistry(s, &r.registry)
+}
+
+func (r *registrarSettings) check() error {
+	checked := r.cfg
+	checked.Site = "of etcd"
+	_, errTokens := r.registry.tokens(nil)
+	return errors.Join(configureNodes(&checked, r.etcd, r.forNodes), errTokens, r.registry.files.validate(), r.records.check(), r.etcd.Validate(), checked.WithDefaults().Validate())
+}
+
+func (r *registrarSettings) start(ctx context.Context, log *slog.Logger, _ io.Writer) error {
+	if err := configureNodes(&r.cfg, r.etcd, r.forNodes); err != nil {
+		return err
 	}
-	check := func() error {
-		checked := cfg
-		checked.Site = "of etcd"
-		_, errTokens := registry.tokens(nil)
-		return errors.Join(configureNodes(&checked, etcd, forNodes), errTokens, registry.files.validate(), records.check(), etcd.Validate(), checked.WithDefaults().Validate())
+	tokens, err := r.registry.tokens(log)
+	if err != nil {
+		return err
 	}
-	start := func(ctx context.Context, log *slog.Logger, _ io.Writer) error {
-		if err := configureNodes(&cfg, etcd, forNodes); err != nil {
-			return err
-		}
-		tokens, err := registry.tokens(log)
-		if err != nil {
-			return err
-		}
-		client, err := connect(ctx, etcd)
-		if err != nil {
-			return err
-		}
-		defer client.Close()
-		if cfg.RecordKeys, err = records.wrap(ctx, client, log); err != nil {
-			return err
-		}
-		cfg.Log = log
-		return eachSite(ctx, log, func(ctx context.Context) error {
-			cfg := cfg // parts are added to it
-			site, err := state.SiteID(ctx, client, uuid.NewString)
-			if err != nil {
-				return err
-			}
-			metrics := prometheus.NewRegistry()
-			cfg.Site, cfg.Registerer = site, metrics
-			deployer, err := registry.deployer(&cfg, listen)
-			if err != nil {
-				return err
-			}
-			r, err := registrar.New(cfg, client)
-			if err != nil {
-				return err
-			}
-			tasks, ctx := errgroup.WithContext(ctx)
-			tasks.Go(func() error { return r.Run(ctx) })
-			tasks.Go(func() error { return cfg.RecordKeys.Run(ctx) })
-			asked := front{listen: listen, tls: registry.files.config(), metrics: metrics, others: registryHandler(r, deployer, tokens, log)}
-			tasks.Go(func() error { return asked.serve(ctx) })
-			tasks.Go(func() error { return notifyReady(ctx, log, r.Ready) })
-			return tasks.Wait()
-		})
+	client, err := connect(ctx, r.etcd)
+	if err != nil {
+		return err
 	}
-	return process{"registrar", "Run the containers that are assigned to this host", bind, check, start}
+	defer client.Close()
+	if r.cfg.RecordKeys, err = r.records.wrap(ctx, client, log); err != nil {
+		return err
+	}
+	r.cfg.Log = log
+	return eachSite(ctx, log, func(ctx context.Context) error { return r.serve(ctx, client, tokens) })
+}
+
+// serve is a registrar of the site that etcd serves now.
+func (r *registrarSettings) serve(ctx context.Context, client *clientv3.Client, tokens func() registry.Tokens) error {
+	cfg := r.cfg // parts are added to it
+	site, err := state.SiteID(ctx, client, uuid.NewString)
+	if err != nil {
+		return err
+	}
+	metrics := prometheus.NewRegistry()
+	cfg.Site, cfg.Registerer = site, metrics
+	deployer, err := r.registry.deployer(&cfg, r.listen)
+	if err != nil {
+		return err
+	}
+	served, err := registrar.New(cfg, client)
+	if err != nil {
+		return err
+	}
+	asked := front{listen: r.listen, tls: r.registry.files.config(), metrics: metrics, others: registryHandler(served, deployer, tokens, cfg.Log)}
+	tasks, ctx := errgroup.WithContext(ctx)
+	tasks.Go(func() error { return served.Run(ctx) })
+	tasks.Go(func() error { return cfg.RecordKeys.Run(ctx) })
+	tasks.Go(func() error { return asked.serve(ctx) })
+	tasks.Go(func() error { return notifyReady(ctx, cfg.Log, served.Ready) })
+	return tasks.Wait()
 }
 
 // eachSite runs what is made for the site that etcd serves, and makes it anew when
