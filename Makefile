@@ -39,7 +39,7 @@ hosts-down: ## remove them
 test: image bin/pgpatron ## set up what is missing, then check and run every test
 	ci/clean test
 	ci/check
-	ci/database ci/test ./... -- -race
+	ci/database ci/test ./... -- -race -p 3
 	go test -v -run TestModel ./federation -schedules 100000
 	ci/database ci/test ./registrar ./registrar/deploy -- -race -tags system -timeout 30m -p 1
 	ci/test ./fixtures/system ./fixtures/faults ./ci/bosh/test -- -race -tags system -timeout 30m -p 1
