@@ -59,18 +59,17 @@ func (a *attendant) Run(ctx context.Context) error {
 
 // look answers, if somebody asks.
 func (a *attendant) look(ctx context.Context) error {
-	site, err := a.get(ctx, state.SiteKey())
+	site, asked, err := a.ask(ctx)
 	if err != nil {
 		return nil // the engine tells that etcd is away
 	}
 	if site != "" && site != a.cfg.Site && a.held() == nil {
 		return fmt.Errorf("%w: %s in the place of %s", ErrOtherSite, site, a.cfg.Site)
 	}
-	value, err := a.get(ctx, state.RecoveryKey())
-	if err != nil || value == "" {
-		return err
+	if asked == "" {
+		return nil
 	}
-	request, err := state.JSON[copies.Request]([]byte(value))
+	request, err := state.JSON[copies.Request]([]byte(asked))
 	if err != nil || request.ID == a.answered {
 		return err
 	}
@@ -81,14 +80,21 @@ func (a *attendant) look(ctx context.Context) error {
 	return nil
 }
 
-func (a *attendant) get(ctx context.Context, key string) (string, error) {
+// ask returns the site that etcd serves, and the request there is, if any.
+func (a *attendant) ask(ctx context.Context) (site, request string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	resp, err := a.etcd.Get(ctx, key)
-	if err != nil || len(resp.Kvs) == 0 {
-		return "", err
+	resp, err := a.etcd.Txn(ctx).Then(clientv3.OpGet(state.SiteKey()), clientv3.OpGet(state.RecoveryKey())).Commit()
+	if err != nil {
+		return "", "", err
 	}
-	return string(resp.Kvs[0].Value), nil
+	value := func(i int) string {
+		for _, kv := range resp.Responses[i].GetResponseRange().Kvs {
+			return string(kv.Value)
+		}
+		return ""
+	}
+	return value(0), value(1), nil
 }
 
 // answer tells of every volume of this backend.

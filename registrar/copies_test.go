@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -16,18 +15,8 @@ import (
 	"github.com/pgpatron/pgpatron/state/sealed"
 )
 
-func recordKeys(t *testing.T) *sealed.Ring {
-	t.Helper()
-	file := sealed.File{Setting: "record_key_file", Path: filepath.Join(t.TempDir(), "record.key")}
-	if err := file.Create(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	keys, err := sealed.Open(t.Context(), file, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return keys
-}
+// recordKeys are the site's.
+func recordKeys() *sealed.Ring { return sealed.NewRing(sealed.NewKey([32]byte{1})) }
 
 // slot returns one of the files with copies on a node's volume.
 func (s *site) slot(node, number string) string {
@@ -56,7 +45,7 @@ func holds(c copies.Copy, key, value string) bool {
 func TestVolumeCarriesACopy(t *testing.T) {
 	s := newSite(t)
 	cfg := s.config()
-	cfg.RecordKeys = recordKeys(t)
+	cfg.RecordKeys = recordKeys()
 	s.put(state.BindingKey("db1", "x"), `{"role":"x"}`)
 	s.record(cluster("db1", "n1"))
 	s.start(cfg, s.client)
@@ -189,7 +178,7 @@ func TestRegistrarTellsItsCopies(t *testing.T) {
 func TestSealedCopiesAreToldAlone(t *testing.T) {
 	s := newSite(t)
 	cfg := s.config()
-	cfg.RecordKeys = recordKeys(t)
+	cfg.RecordKeys = recordKeys()
 	s.record(cluster("db1", "n1"))
 	s.start(cfg, s.client)
 	s.await("there is a copy", func() bool { return s.copyOf("n1", cfg.RecordKeys).Instance == "db1" })

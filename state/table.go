@@ -195,10 +195,18 @@ func isParam(segment string) bool { return strings.HasPrefix(segment, "{") }
 
 // matches reports whether key is of this table's pattern. It is asked of every
 // key that comes in, and allocates nothing.
-func (t *Table[T]) matches(key string) bool {
-	for i, want := range t.pattern {
+func (t *Table[T]) matches(key string) bool { return matches(t.pattern, key) }
+
+// Matcher returns what reports whether a key is of a pattern. It allocates nothing.
+func Matcher(pattern string) func(key string) bool {
+	segments := strings.Split(pattern, "/")
+	return func(key string) bool { return matches(segments, key) }
+}
+
+func matches(pattern []string, key string) bool {
+	for i, want := range pattern {
 		segment, rest, more := strings.Cut(key, "/")
-		if last := i == len(t.pattern)-1; more == last {
+		if last := i == len(pattern)-1; more == last {
 			return false
 		}
 		if isParam(want) && !isSegment(segment) || !isParam(want) && segment != want {

@@ -26,8 +26,9 @@ import (
 )
 
 const (
-	// Lifetime is an authority's, LeafLifetime that of what it signs.
-	Lifetime     = 10 * 365 * 24 * time.Hour
+	// Lifetime is how long an authority is good.
+	Lifetime = 10 * 365 * 24 * time.Hour
+	// LeafLifetime is how long what it signs is.
 	LeafLifetime = 90 * 24 * time.Hour
 	// RenewBefore is how long before its end a leaf is replaced.
 	RenewBefore = 30 * 24 * time.Hour

@@ -40,7 +40,7 @@ as an environment of the process. The node user's goes to the registrars.`,
 	s := newSettings(cmd.Flags())
 	addEtcd(s, &run.etcd)
 	add(s, "passwords", &run.passwords, "", "the passwords by user's name, as a YAML map; better in a file", strictYAML[map[string]string])
-	cmd.Flags().StringVar(&file, "config", "", "YAML file with any of these settings, dashes written as underscores")
+	s.addFile(&file)
 	cmd.Flags().StringVar(&run.dir, "dir", "", "folder in which the passwords are kept; default: they are not, and all must be given")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := errors.Join(s.load(file), run.etcd.Validate()); err != nil {

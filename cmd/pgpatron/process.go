@@ -30,7 +30,7 @@ func (p process) command() *cobra.Command {
 	var file string
 	var logLevel slog.Level
 	var checkOnly bool
-	cmd.Flags().StringVar(&file, "config", "", "YAML file with any of these settings, dashes written as underscores")
+	s.addFile(&file)
 	cmd.Flags().BoolVar(&checkOnly, "check-config", false, "say whether the configuration is good, and end")
 	add(s, "log-level", &logLevel, "info", "what is logged: debug, info, warn or error", level)
 	p.bind(s)

@@ -45,7 +45,7 @@ With users in etcd, make them first (pgpatron init etcd), and log in as root.`,
 	addEtcd(s, &run.etcd)
 	run.records.add(s)
 	flags := cmd.Flags()
-	flags.StringVar(&file, "config", "", "YAML file with any of these settings, dashes written as underscores")
+	s.addFile(&file)
 	flags.DurationVar(&run.patience, "wait", 30*time.Second, "how long the registrars are waited for")
 	flags.BoolVar(&run.yes, "yes", false, "write without asking, if nothing is left to be decided")
 	flags.BoolVar(&run.dryRun, "dry-run", false, "show the plan, and write nothing")

@@ -30,6 +30,11 @@ func newSettings(flags *pflag.FlagSet) *settings {
 	return &settings{flags: flags, env: os.LookupEnv, given: map[string]bool{}}
 }
 
+// addFile adds the flag that names a file of settings, for load.
+func (s *settings) addFile(into *string) {
+	s.flags.StringVar(into, "config", "", "YAML file with any of these settings, dashes written as underscores")
+}
+
 // add makes a setting whose value parse turns into a T.
 func add[T any](s *settings, name string, into *T, def string, usage string, parse func(string) (T, error)) {
 	v := &value[T]{settings: s, name: name, into: into, parse: parse, text: def}

@@ -21,7 +21,7 @@ func smokeCommand() *cobra.Command {
 	test := smoke.Test{Broker: &smoke.Client{}}
 	var file, ca string
 	var limit time.Duration
-	cmd.Flags().StringVar(&file, "config", "", "YAML file with any of these settings, dashes written as underscores")
+	s.addFile(&file)
 	add(s, "broker", &test.Broker.URL, "http://127.0.0.1:8888", "URL of the broker", text)
 	add(s, "broker-ca", &ca, "", "PEM file with the authority of the broker's certificate; default: those of the host", text)
 	add(s, "username", &test.Broker.Login.Username, "broker", "the platform's username", text)

@@ -10,6 +10,7 @@
 package copies
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -53,16 +54,7 @@ type Age struct {
 
 // Compare is negative if a is older than b, positive if it is newer.
 func (a Age) Compare(b Age) int {
-	if a.Era != b.Era {
-		return a.Era - b.Era
-	}
-	switch {
-	case a.Revision < b.Revision:
-		return -1
-	case a.Revision > b.Revision:
-		return 1
-	}
-	return 0
+	return cmp.Or(cmp.Compare(a.Era, b.Era), cmp.Compare(a.Revision, b.Revision))
 }
 
 // Header is what of a copy can be read without a key.

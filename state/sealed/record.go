@@ -102,25 +102,11 @@ func eachSecret(key string, value []byte, change func(h holder, place string)) [
 	return value
 }
 
-// isCluster reports whether a key is of a cluster's record.
-func isCluster(key string) bool { return fills(state.ClusterPattern, key) }
-
-// isCertificate reports whether a key is of a node's certificate.
-func isCertificate(key string) bool { return fills(state.CertificatePattern, key) }
-
-// fills reports whether a key is of a pattern.
-func fills(pattern, key string) bool {
-	wanted, got := strings.Split(pattern, "/"), strings.Split(key, "/")
-	if len(wanted) != len(got) {
-		return false
-	}
-	for i, segment := range wanted {
-		if segment != got[i] && !strings.HasPrefix(segment, "{") {
-			return false
-		}
-	}
-	return true
-}
+// The records that a wrapped client seals. It is asked of every key that comes in.
+var (
+	isCluster     = state.Matcher(state.ClusterPattern)
+	isCertificate = state.Matcher(state.CertificatePattern)
+)
 
 // eachPassword finds the passwords of a cluster's record.
 func eachPassword(key string, value []byte, change func(h holder, place string)) []byte {

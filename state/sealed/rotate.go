@@ -27,10 +27,9 @@ type Count map[string]int
 // Holding is a kind of records that hold sealed secrets, and the keys of those.
 type Holding struct {
 	// Name is what the records are of.
-	Name   string
-	Ring   *Ring
-	prefix string
-	mine   func(key string) bool
+	Name    string
+	Ring    *Ring
+	pattern string
 	// each calls look with each secret of a record, and keeps what it changes.
 	each func(key string, value []byte, look func(secret) secret) ([]byte, error)
 }
@@ -45,28 +44,18 @@ type secret struct {
 }
 
 // Clusters are the records of clusters.
-func Clusters(r *Ring) Holding {
-	return Holding{Name: "clusters", Ring: r, prefix: state.ServicePrefix, mine: isCluster, each: eachOfRecord}
-}
+func Clusters(r *Ring) Holding { return Holding{"clusters", r, state.ClusterPattern, eachOfRecord} }
 
 // Certificates are the records of the nodes' certificates.
 func Certificates(r *Ring) Holding {
-	prefix, _, _ := strings.Cut(state.CertificatePattern, "{")
-	return Holding{Name: "certificates", Ring: r, prefix: prefix, mine: isCertificate, each: eachOfRecord}
+	return Holding{"certificates", r, state.CertificatePattern, eachOfRecord}
 }
 
 // Authority is the record of who signs them.
-func Authority(r *Ring) Holding {
-	mine := func(key string) bool { return key == state.SiteCAKey() }
-	return Holding{Name: "authority", Ring: r, prefix: state.SiteCAKey(), mine: mine, each: eachOfAuthority}
-}
+func Authority(r *Ring) Holding { return Holding{"authority", r, state.SiteCAPattern, eachOfAuthority} }
 
 // Bindings are the records of bindings.
-func Bindings(r *Ring) Holding {
-	prefix, _, _ := strings.Cut(state.BindingPattern, "{")
-	mine := func(key string) bool { return strings.Count(key, "/") == strings.Count(state.BindingPattern, "/") }
-	return Holding{Name: "bindings", Ring: r, prefix: prefix, mine: mine, each: eachOfBinding}
-}
+func Bindings(r *Ring) Holding { return Holding{"bindings", r, state.BindingPattern, eachOfBinding} }
 
 // Count counts what is there. The client must not be wrapped.
 func (h Holding) Count(ctx context.Context, client *clientv3.Client) (Count, error) {
@@ -167,14 +156,16 @@ const walkPage = 500
 
 // walk shows every record, with the revision at which it was written.
 func (h Holding) walk(ctx context.Context, client *clientv3.Client, show func(key string, value []byte, revision int64) error) error {
-	from, end := h.prefix, clientv3.GetPrefixRangeEnd(h.prefix)
+	mine := state.Matcher(h.pattern)
+	prefix, _, _ := strings.Cut(h.pattern, "{")
+	from, end := prefix, clientv3.GetPrefixRangeEnd(prefix)
 	for {
 		resp, err := client.Get(ctx, from, clientv3.WithRange(end), clientv3.WithLimit(walkPage))
 		if err != nil {
-			return fmt.Errorf("reading %s: %w", h.prefix, err)
+			return fmt.Errorf("reading %s: %w", prefix, err)
 		}
 		for _, kv := range resp.Kvs {
-			if !h.mine(string(kv.Key)) {
+			if !mine(string(kv.Key)) {
 				continue
 			}
 			if err := show(string(kv.Key), kv.Value, kv.ModRevision); err != nil {
