@@ -125,7 +125,7 @@ func usable(in state.Instance, wanted state.Binding) error {
 		return osb.BadRequest("instance %q is of another service or plan than the request says", in.InstanceID)
 	case op.Running():
 		return osb.ErrConcurrency
-	case op.State == state.Failed && (op.InstanceUsable == nil || !*op.InstanceUsable):
+	case unusable(op):
 		return osb.BadRequest("instance %q is not usable: %s", in.InstanceID, op.Description)
 	}
 	return nil

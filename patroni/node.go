@@ -2,6 +2,7 @@ package patroni
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -23,10 +24,15 @@ type Node struct {
 	Paths   Paths
 	// TLSFile is where the node's ServerTLS is. Empty: PostgreSQL speaks plain.
 	TLSFile string
-	// Signals are passed on to Patroni as they come; at SIGHUP TLSFile is read
-	// again first. nil: none.
+	// PasswordsFile is where the node's Passwords are. Empty, or no file: they are
+	// those of Config.
+	PasswordsFile string
+	// Signals are passed on to Patroni as they come; at SIGHUP TLSFile and
+	// PasswordsFile are read again first. nil: none.
 	Signals <-chan os.Signal
 	Log     *slog.Logger
+
+	keeper *keeper
 }
 
 // Run runs the node until Patroni ends. When ctx ends, Patroni is told to stop
@@ -38,11 +44,10 @@ func (n *Node) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	api, err := NewClient(fmt.Sprintf("http://127.0.0.1:%d", RESTPort), n.Config.REST, nil)
-	if err != nil {
+	if n.keeper, err = newKeeper(n); err != nil {
 		return err
 	}
-	waker, err := newWaker(n.Config, n.Etcd, api.Wake, n.Log)
+	waker, err := newWaker(n.Config, n.Etcd, n.wake, n.Log)
 	if err != nil {
 		return err
 	}
@@ -58,14 +63,31 @@ func (n *Node) Run(ctx context.Context) error {
 		}
 		return err
 	}
+	running.Go(func() { n.logEnd(watching, "waker", waker.Run(watching)) })
+	if err := waker.loaded(ctx, n.keeper.lead); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
 	patroni, err := n.start(addrs)
 	if err != nil {
 		return err
 	}
 	changes := make(chan Addresses)
 	running.Go(func() { announced.follow(watching, addrs, changes) })
-	running.Go(func() { n.logEnd(watching, "waker", waker.Run(watching)) })
+	running.Go(func() { n.keeper.follow(watching, waker) })
+	running.Go(func() { n.keeper.Run(watching) })
 	return n.supervise(ctx, patroni, addrs, changes)
+}
+
+// wake has this node's Patroni look at its cluster.
+func (n *Node) wake(ctx context.Context) error {
+	api, err := NewClient(fmt.Sprintf("http://127.0.0.1:%d", RESTPort), n.keeper.keys().given.Logins.REST, nil)
+	if err != nil {
+		return err
+	}
+	return api.Wake(ctx)
 }
 
 // logEnd tells that something ended that Patroni can do without.
@@ -103,6 +125,8 @@ func (n *Node) supervise(ctx context.Context, patroni *child, addrs Addresses, c
 		case addrs = <-changes:
 			n.Log.InfoContext(ctx, "announced address changed, reloading patroni", "addr", addrs.PostgreSQL, "api", addrs.REST)
 			err = n.reload(patroni, addrs)
+		case <-n.keeper.changed:
+			err = n.reload(patroni, addrs)
 		}
 		if err != nil {
 			n.Log.ErrorContext(ctx, "supervising patroni", "err", err)
@@ -116,7 +140,7 @@ func (n *Node) pass(ctx context.Context, s syscall.Signal, patroni *child, addrs
 		return patroni.signal(s)
 	}
 	n.Log.InfoContext(ctx, "told to look again, reloading patroni")
-	return n.reload(patroni, addrs)
+	return errors.Join(n.keeper.read(), n.reload(patroni, addrs))
 }
 
 // reload has Patroni read its configuration, and PostgreSQL its own, as they are
@@ -139,6 +163,7 @@ func (n *Node) writeConfig(addrs Addresses) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	cfg.use(n.keeper.keys())
 	b, err := cfg.YAML()
 	if err != nil {
 		return "", err
