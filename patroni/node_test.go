@@ -55,6 +55,9 @@ func nodeMain(endpoint, run string) int {
 		Command: []string{"sh", "testdata/patroni.sh"},
 		Paths:   patroni.Paths{Run: run},
 		TLSFile: run + "-tls.json",
+
+		PasswordsFile: run + "-passwords.json",
+
 		Signals: signals,
 		Log:     slog.New(slog.NewTextHandler(os.Stdout, nil)),
 	}
