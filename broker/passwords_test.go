@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pgpatron/pgpatron/fixtures"
 	"github.com/pgpatron/pgpatron/patroni"
@@ -109,6 +110,7 @@ func TestPasswordsWhileANodeIsNotReached(t *testing.T) {
 	ops := operatorOf(t, s)
 	node := s.otherNode("i")
 	s.nodes.Die(node.BackendID, true)
+	s.database.set(func() { s.database.alone = true })
 	op, err := ops.Rotate(t.Context(), "i")
 	if err != nil {
 		t.Fatal(err)
@@ -121,6 +123,25 @@ func TestPasswordsWhileANodeIsNotReached(t *testing.T) {
 	}
 	s.await("i", op.ID, "succeeded")
 	s.checkReplaced("i", before)
+}
+
+// A login that is being made while passwords are replaced is made with the new one.
+func TestLoginIsMadeWithThePasswordOfTheMoment(t *testing.T) {
+	s := newSite(t, "b1")
+	s.provision("i", singlePlan)
+	s.stop()
+	s.config.BindTimeout = 300 * time.Millisecond
+	s.start()
+	s.database.set(func() { s.database.admin = "of the moment" })
+	if r := s.call("PUT", bindingPath("i", "b"), order(singlePlan)); r.status < 400 {
+		t.Fatalf("got %d: the login was made with a password that is not taken", r.status)
+	}
+	role := read[state.Binding](s, state.BindingKey("i", "b")).Role
+	edit(s, state.ClusterKey("i"), func(c *state.Cluster) { c.AdminCredentials.Password = "of the moment" })
+	s.poll("the login is made", func() bool {
+		_, there := s.database.login("i", role)
+		return there
+	})
 }
 
 // otherNode returns a node that does not lead.

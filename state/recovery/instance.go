@@ -106,8 +106,8 @@ func (m *maker) fill(cluster *state.Cluster, chosen Volume, volumes []Volume) (m
 		{"spare_superuser_credentials", &cluster.SpareSuperuser}, {"spare_replication_credentials", &cluster.SpareReplication},
 		{"spare_admin_credentials", &cluster.SpareAdmin}, {"spare_rest_credentials", &cluster.SpareREST},
 	} {
-		if login.into.Username == "" {
-			continue // passwords were not being replaced
+		if _, replaced := cluster.SpareLogins(); !replaced && strings.HasPrefix(login.name, "spare_") {
+			continue
 		}
 		// The last one counts: nodes that were down may tell passwords from before.
 		for _, v := range append(slices.Clone(volumes), chosen) {

@@ -21,6 +21,7 @@ func record() state.Cluster {
 		InstanceID: "a", AllocatedPort: 30000, Version: 1, Nodes: []state.Node{{NodeID: "n"}},
 		AdminCredentials: login, SuperuserCredentials: login, ReplicationCredentials: login, RESTCredentials: login,
 		AppCredentials: state.Credentials{Username: "owner"},
+		LoginChange:    state.LoginChange{LoginEdition: 2, LoginSet: 1, SpareSuperuser: login, SpareReplication: login, SpareAdmin: login, SpareREST: login},
 	}
 }
 
@@ -84,7 +85,7 @@ func TestRecordsAreSealedInEtcd(t *testing.T) {
 				t.Fatal(err)
 			}
 			raw := get(t, without, key)
-			if strings.Contains(raw, word) || strings.Count(raw, "sealed:") != 4 {
+			if strings.Contains(raw, word) || strings.Count(raw, "sealed:") != 8 {
 				t.Errorf("etcd has %s", raw)
 			}
 			wantRecord(t, get(t, with, key))
