@@ -38,7 +38,7 @@ type keeper struct {
 
 // newKeeper reads what the node was given.
 func newKeeper(n *Node) (*keeper, error) {
-	server, err := n.localServer()
+	server, err := localServer(n.Paths.Sockets, n.Config.Superuser)
 	if err != nil {
 		return nil, err
 	}

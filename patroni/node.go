@@ -12,6 +12,8 @@ import (
 	"syscall"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/pgpatron/pgpatron/state"
 )
 
 // Node is what runs in a container: it waits until its addresses are
@@ -78,6 +80,13 @@ func (n *Node) Run(ctx context.Context) error {
 	running.Go(func() { announced.follow(watching, addrs, changes) })
 	running.Go(func() { n.keeper.follow(watching, waker) })
 	running.Go(func() { n.keeper.Run(watching) })
+	if sockets := n.Paths.Sockets; sockets != "" {
+		relief := &relief{
+			sockets: sockets, login: func() state.Credentials { return n.keeper.keys().given.Logins.Superuser },
+			needed: waker.leadsSeveral, wake: n.wake, log: n.Log,
+		}
+		running.Go(func() { n.logEnd(watching, "relief", relief.Run(watching)) })
+	}
 	return n.supervise(ctx, patroni, addrs, changes)
 }
 

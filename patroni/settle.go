@@ -71,13 +71,13 @@ func alterAll(ctx context.Context, tx pgx.Tx, logins []state.Credentials) error 
 
 // localServer is the node's own PostgreSQL, by its socket, where it knows the
 // superuser by the process that asks.
-func (n *Node) localServer() (*pgx.ConnConfig, error) {
+func localServer(sockets string, login state.Credentials) (*pgx.ConnConfig, error) {
 	cfg, err := pgx.ParseConfig("host=localhost port=5432 user=postgres password=none dbname=postgres sslmode=disable")
 	if err != nil {
 		return nil, err
 	}
-	cfg.Host, cfg.Port = n.Paths.Sockets, PostgreSQLPort
-	cfg.User = n.Config.Superuser.Username
+	cfg.Host, cfg.Port = sockets, PostgreSQLPort
+	cfg.User, cfg.Password = login.Username, login.Password.Reveal()
 	cfg.RuntimeParams = map[string]string{
 		"application_name": "patroni-node", "search_path": "pg_catalog", "log_statement": "none", "log_min_error_statement": "panic",
 	}
