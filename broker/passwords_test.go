@@ -81,6 +81,7 @@ func TestPasswordsThatWaitAreGivenUp(t *testing.T) {
 		t.Errorf("asked again: %+v, %v", again, err)
 	}
 	s.want(s.set("i", "switchover", true), http.StatusUnprocessableEntity)
+	s.want(s.call("PUT", bindingPath("i", "meanwhile"), order(clusterPlan)), http.StatusCreated)
 	_, err = ops.Recreate(t.Context(), "i")
 	refused(t, err, http.StatusConflict, "is busy")
 	if _, err := ops.Abandon(t.Context(), "i"); err != nil {

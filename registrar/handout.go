@@ -98,7 +98,8 @@ func (w *worker) putFile(ctx context.Context, id, name string, content interface
 }
 
 // furnish sees to it that a container that runs has the node's certificate and
-// passwords. One that can not be given them serves on with what it has. Its death is dealt with at once.
+// passwords. One that can not be given them serves on with what it has. Its death is
+// dealt with at once.
 func (w *worker) furnish(ctx context.Context, g goal, c container) (time.Duration, error) {
 	_, due, err := w.due(g, c.id)
 	if err == nil && !due {
@@ -123,11 +124,12 @@ func (w *worker) furnish(ctx context.Context, g goal, c container) (time.Duratio
 // exchange gives a container that runs what it is to have, and tells it to look.
 func (w *worker) exchange(ctx context.Context, g goal, c container) error {
 	what, _, _ := w.due(g, c.id)
-	if err := w.put(ctx, c.id, what); err != nil {
-		return err
+	err := w.put(ctx, c.id, what)
+	if err == nil {
+		err = w.docker.reload(ctx, c.id)
 	}
-	if err := w.docker.reload(ctx, c.id); err != nil {
-		w.handed = handed{} // it has the files and does not know
+	if err != nil {
+		w.handed = handed{} // it may have the files and not know
 		return err
 	}
 	w.log.InfoContext(ctx, "node has another certificate, or other passwords", "container", c.id,
