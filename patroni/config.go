@@ -201,7 +201,7 @@ func (cfg *Config) use(k keys) {
 	if spare := k.given.Spare.REST; spare.Password != "" {
 		cfg.RESTAPI.Also = quoted(spare.Username + ":" + spare.Password.Reveal())
 	}
-	replication := loginOf(k.given.replication(k.leaderHas))
+	replication := loginOf(k.replication())
 	cfg.PostgreSQL.Authentication = authentication{Superuser: loginOf(logins.Superuser), Replication: replication, Rewind: replication}
 	tags := map[string]quoted{}
 	maps.Copy(tags, cfg.Tags)
@@ -279,7 +279,7 @@ func newPostgreSQLConfig(node NodeConfig, tls ServerTLS, addrs Addresses, paths 
 		ConnectAddress:    addrs.PostgreSQL.String(),
 		DataDir:           paths.Data,
 		BinDir:            paths.Bin,
-		PgPass:            paths.Run + "/pgpass",
+		PgPass:            passfile(paths.Run),
 		UseUnixSocket:     true,
 		UseUnixSocketRepl: true,
 		Authentication: authentication{

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/pgpatron/pgpatron/state"
 )
 
 const (
@@ -77,6 +79,15 @@ func (k *keeper) keys() keys {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return keys{given: k.given, has: k.has, leaderHas: k.leaderHas}
+}
+
+// replication returns the login that the leader's server takes, as far as the leader
+// has told which passwords it has.
+func (s keys) replication() state.Credentials {
+	if s.given.Spare != (state.Logins{}) && s.leaderHas == s.given.Spare.Set {
+		return s.given.Spare.Replication
+	}
+	return s.given.Logins.Replication
 }
 
 // unsettled reports whether it is not known that the server has what it is to have.

@@ -172,7 +172,8 @@ func (n *Node) writeConfig(addrs Addresses) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	cfg.use(n.keeper.keys())
+	k := n.keeper.keys()
+	cfg.use(k)
 	b, err := cfg.YAML()
 	if err != nil {
 		return "", err
@@ -181,6 +182,9 @@ func (n *Node) writeConfig(addrs Addresses) (string, error) {
 		return "", err
 	}
 	if err := tls.write(n.Paths.Run); err != nil {
+		return "", err
+	}
+	if err := renewPassfile(passfile(n.Paths.Run), k.replication()); err != nil {
 		return "", err
 	}
 	file := filepath.Join(n.Paths.Run, "patroni.yml")

@@ -70,15 +70,6 @@ func (cfg NodeConfig) with(l state.Logins) NodeConfig {
 	return cfg
 }
 
-// replication returns the login that the leader takes, as long as its own word of
-// which passwords its server has is known: noSet if it is not.
-func (p Passwords) replication(leaderHas int) state.Credentials {
-	if p.Spare != (state.Logins{}) && leaderHas == p.Spare.Set {
-		return p.Spare.Replication
-	}
-	return p.Logins.Replication
-}
-
 // noSet stands for the Set of logins that nobody has told of.
 const noSet = -1
 
