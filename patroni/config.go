@@ -279,7 +279,7 @@ func newPostgreSQLConfig(node NodeConfig, tls ServerTLS, addrs Addresses, paths 
 		ConnectAddress:    addrs.PostgreSQL.String(),
 		DataDir:           paths.Data,
 		BinDir:            paths.Bin,
-		PgPass:            passfile(paths.Run),
+		PgPass:            paths.Run + "/pgpass",
 		UseUnixSocket:     true,
 		UseUnixSocketRepl: true,
 		Authentication: authentication{

@@ -58,15 +58,9 @@ func (n *Node) Run(ctx context.Context) error {
 	defer running.Wait()
 	defer stop()
 	running.Go(func() { n.logEnd(watching, "announcements", announced.Run(watching)) })
-	addrs, err := announced.first(ctx)
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil
-		}
-		return err
-	}
 	running.Go(func() { n.logEnd(watching, "waker", waker.Run(watching)) })
-	if err := waker.loaded(ctx, n.keeper.lead); err != nil {
+	addrs, err := n.prepare(ctx, announced, waker)
+	if err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -80,14 +74,26 @@ func (n *Node) Run(ctx context.Context) error {
 	running.Go(func() { announced.follow(watching, addrs, changes) })
 	running.Go(func() { n.keeper.follow(watching, waker) })
 	running.Go(func() { n.keeper.Run(watching) })
-	if sockets := n.Paths.Sockets; sockets != "" {
-		relief := &relief{
-			sockets: sockets, login: func() state.Credentials { return n.keeper.keys().given.Logins.Superuser },
-			needed: waker.leadsSeveral, wake: n.wake, log: n.Log,
-		}
-		running.Go(func() { n.logEnd(watching, "relief", relief.Run(watching)) })
+	if n.Paths.Sockets != "" {
+		running.Go(func() { n.logEnd(watching, "relief", n.relief(waker).Run(watching)) })
 	}
 	return n.supervise(ctx, patroni, addrs, changes)
+}
+
+// prepare waits until everything is known that Patroni's configuration says.
+func (n *Node) prepare(ctx context.Context, announced *announcements, waker *waker) (Addresses, error) {
+	addrs, err := announced.first(ctx)
+	if err != nil {
+		return addrs, err
+	}
+	return addrs, waker.loaded(ctx, n.keeper.lead)
+}
+
+func (n *Node) relief(waker *waker) *relief {
+	return &relief{
+		sockets: n.Paths.Sockets, login: func() state.Credentials { return n.keeper.keys().given.Logins.Superuser },
+		needed: waker.leadsSeveral, wake: n.wake, log: n.Log,
+	}
 }
 
 // wake has this node's Patroni look at its cluster.
@@ -172,8 +178,7 @@ func (n *Node) writeConfig(addrs Addresses) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	k := n.keeper.keys()
-	cfg.use(k)
+	cfg.use(n.keeper.keys())
 	b, err := cfg.YAML()
 	if err != nil {
 		return "", err
@@ -182,9 +187,6 @@ func (n *Node) writeConfig(addrs Addresses) (string, error) {
 		return "", err
 	}
 	if err := tls.write(n.Paths.Run); err != nil {
-		return "", err
-	}
-	if err := renewPassfile(passfile(n.Paths.Run), k.replication()); err != nil {
 		return "", err
 	}
 	file := filepath.Join(n.Paths.Run, "patroni.yml")

@@ -85,10 +85,6 @@ func TestNodeIsGivenOtherPasswords(t *testing.T) {
 		t.Errorf("at first: %+v", c)
 	}
 
-	passfile := filepath.Join(p.run, "pgpass")
-	if err := os.WriteFile(passfile, []byte("172.17.0.2:20000:*:replicator:1e100\nlocalhost:1:*:other:1e100\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
 	p.give(t, patroni.Passwords{Edition: 1, Logins: old, Spare: fresh})
 	p.send(t, syscall.SIGHUP)
 	p.await(t, "HUP")
@@ -103,10 +99,6 @@ func TestNodeIsGivenOtherPasswords(t *testing.T) {
 		c.PostgreSQL.Authentication.Rewind.Password != fresh.Replication.Password.Reveal() {
 		t.Errorf("the leader has others: %+v", c)
 	}
-	if b, err := os.ReadFile(passfile); err != nil || string(b) != "172.17.0.2:20000:*:replicator:new-of-replicator\nlocalhost:1:*:other:1e100\n" {
-		t.Errorf("the server follows with %s, %v", b, err)
-	}
-	wantPrivate(t, passfile)
 
 	p.give(t, patroni.Passwords{Edition: 2, Logins: fresh, Spare: old})
 	put(t, etcd, state.MemberKey(node.InstanceID, "other"), `{"role":"primary","tags":{"pgpatron_passwords":"1","pgpatron_passwords_set":"0"}}`)
@@ -164,7 +156,7 @@ func TestSettle(t *testing.T) {
 		t.Fatalf("got %v, %v", settled, err)
 	}
 	for _, login := range []state.Credentials{l.Superuser, l.Replication, l.Admin} {
-		if _, err := s.connect(t, login.Username, login.Password.Reveal(), "postgres"); err != nil {
+		if _, err := s.connect(t, login.Username, login.Password.Reveal(), s.node.Database); err != nil {
 			t.Errorf("the new password of %s: %v", login.Username, err)
 		}
 	}
