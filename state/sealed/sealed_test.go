@@ -158,7 +158,7 @@ func TestKeysAreRotated(t *testing.T) {
 	if _, err := with.Put(t.Context(), key, encoded(t)); err != nil {
 		t.Fatal(err)
 	}
-	if raw := get(t, without, key); strings.Count(raw, `"sealed_by":"`+idOf('a')+`"`) != 4 {
+	if raw := get(t, without, key); strings.Count(raw, `"sealed_by":"`+idOf('a')+`"`) != 8 {
 		t.Errorf("the key is not named: %s", raw)
 	}
 	for name, test := range map[string]struct {
