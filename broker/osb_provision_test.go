@@ -52,7 +52,8 @@ func TestDeprovisionStopsProvision(t *testing.T) {
 func TestFailedProvisionLeavesItsRecordAlone(t *testing.T) {
 	s := newSite(t, "10.0.0.1", "10.0.0.2")
 	s.stop()
-	s.config.ProvisionTimeout = 300 * time.Millisecond
+	// Long enough for the nodes of a slow machine.
+	s.config.ProvisionTimeout = 4 * time.Second
 	s.start()
 	s.database.setDown(true)
 	operation := s.want(s.call("PUT", instancePath("i1")+"?accepts_incomplete=true", order(clusterPlan)), http.StatusAccepted).field(t, "operation")

@@ -68,8 +68,8 @@ func TestQuietIsNotSilent(t *testing.T) {
 	t.Parallel()
 	client := fixtures.Etcd(t)
 	// Patient, so that a machine that is slow to answer is not taken for silent.
-	e, leaders, r := patientFollower(t, client, 1500*time.Millisecond)
-	for i := range 40 {
+	e, leaders, r := patientFollower(t, client, 4*time.Second)
+	for i := range 60 {
 		put(t, client, "/others", strconv.Itoa(i))
 		time.Sleep(100 * time.Millisecond)
 	}
