@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -28,6 +29,9 @@ func (b *Broker) read(ctx context.Context, keys ...string) (records, error) {
 	resp, err := b.client.Txn(ctx).Then(gets...).Commit()
 	if err != nil {
 		return nil, fmt.Errorf("reading etcd: %w", err)
+	}
+	if err := b.engine.Recognise((*etcdserverpb.ResponseHeader)(resp.Header)); err != nil {
+		return nil, err // that a record is not there says nothing
 	}
 	found := records{}
 	for _, r := range resp.Responses {

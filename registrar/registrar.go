@@ -171,6 +171,10 @@ func (r *Registrar) Ready(ctx context.Context) error {
 	})
 }
 
+// Held returns why nothing is changed while etcd is not the one that it was; nil
+// while it is. The nodes run on.
+func (r *Registrar) Held() error { return r.engine.Held() }
+
 // moved is told when something of a node on Docker is not as it was.
 func (r *Registrar) moved(node string) {
 	r.crew.tell(node)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
@@ -158,6 +159,16 @@ func (e *Engine) Held() error {
 		return ErrReplaced
 	}
 	return nil
+}
+
+// Recognise returns ErrReplaced if an answer is not of the etcd that the picture is
+// of, or while the engine is held: for those who ask etcd beside the engine.
+func (e *Engine) Recognise(answer *etcdserverpb.ResponseHeader) error {
+	o := e.origin.Load()
+	if o.cluster != 0 && (answer.GetClusterId() != o.cluster || answer.GetRevision() < o.revision) {
+		return ErrReplaced
+	}
+	return e.Held()
 }
 
 // Site returns the id of the site that the picture is of; "" if it has none, or

@@ -45,6 +45,15 @@ func unfitFor(err error) health {
 	return health{unfit: true, says: err.Error()}
 }
 
+// wellBut returns the health of a process that goes on with its work, and has
+// something to say. Who restarts it, or takes it out, would make it worse.
+func wellBut(err error) health {
+	if err == nil {
+		return health{}
+	}
+	return health{says: "ok, but " + err.Error()}
+}
+
 func (f front) serveHealth(w http.ResponseWriter, _ *http.Request) {
 	var h health
 	if f.health != nil {

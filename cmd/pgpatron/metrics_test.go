@@ -46,3 +46,34 @@ func TestFederationTellsHowItIs(t *testing.T) {
 		t.Errorf("what only sites may ask is answered without a certificate: %d", status)
 	}
 }
+
+// A registrar over an etcd that was emptied is well, and says what is the matter.
+func TestRegistrarSaysThatEtcdWasEmptied(t *testing.T) {
+	link := fixtures.NewLink(t, emptyEtcd(t))
+	listen := fixtures.FreeAddrs(t, "127.0.0.1", 1)[0]
+	out, end := begin(t, []string{
+		"registrar", "--etcd=" + link.Addr(), "--backend=127.0.0.1", "--listen=" + listen, "--docker-host=unix:///nonexistent.sock",
+	})
+	defer end()
+	says := func(body string) func() bool {
+		return func() bool {
+			status, said := fetch(t, "http://"+listen+"/healthz")
+			return status == http.StatusOK && strings.HasPrefix(said, body)
+		}
+	}
+	await(t, "well", out, says("ok\n"))
+	await(t, "its picture is there", out, func() bool {
+		_, body := fetch(t, "http://"+listen+"/metrics")
+		return strings.Contains(body, `pgpatron_engine_resyncs_total{engine="registrar",reason="start"} 1`)
+	})
+	link.Cut()
+	link.LeadTo(emptyEtcd(t))
+	link.Heal()
+	await(t, "told", out, says("ok, but etcd was emptied or replaced"))
+}
+
+// emptyEtcd returns the host:port of an etcd without any data.
+func emptyEtcd(t *testing.T) string {
+	t.Helper()
+	return strings.TrimPrefix(fixtures.EtcdServer(t).Endpoints()[0], "http://")
+}

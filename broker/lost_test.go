@@ -1,0 +1,72 @@
+package broker_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/pgpatron/pgpatron/fixtures"
+	"github.com/pgpatron/pgpatron/state"
+)
+
+// losable is a site whose broker reaches etcd over a link, behind which an empty one
+// may come to stand.
+type losable struct {
+	*site
+	link *fixtures.Link
+}
+
+// newLosable starts such a site with one backend.
+func newLosable(t *testing.T) losable {
+	t.Helper()
+	t.Parallel()
+	s := prepareSite(t, "b1")
+	l := losable{s, fixtures.NewLink(t, endpoint(s.client.Endpoints()[0]))}
+	s.through = fixtures.EtcdClient(t, l.link.Addr())
+	s.start()
+	s.awaitBackend()
+	return l
+}
+
+func endpoint(url string) string { return strings.TrimPrefix(url, "http://") }
+
+// lose has an empty etcd answer in the place of the one that there was.
+func (l losable) lose() {
+	l.t.Helper()
+	l.link.Cut()
+	l.link.LeadTo(endpoint(fixtures.Etcd(l.t).Endpoints()[0]))
+	l.link.Heal()
+}
+
+// wantNothingSaid wants the broker to say nothing of an instance that there is, or
+// was, for which a platform would drop its record.
+func (s *site) wantNothingSaid(id string) {
+	s.t.Helper()
+	for _, asked := range []struct{ method, path string }{
+		{http.MethodGet, instancePath(id)},
+		{http.MethodGet, instancePath(id) + "/last_operation"},
+		{http.MethodDelete, instancePath(id) + ids(singlePlan)},
+		{http.MethodGet, bindingPath(id, "app")},
+		{http.MethodDelete, bindingPath(id, "app") + ids(singlePlan)},
+	} {
+		if r := s.call(asked.method, asked.path, nil); r.status != http.StatusServiceUnavailable || !strings.Contains(r.body, "pgpatron recover") {
+			s.t.Errorf("%s %s: %d %s", asked.method, asked.path, r.status, r.body)
+		}
+	}
+}
+
+// A broker whose etcd is emptied tells no platform that its instances are gone.
+func TestEmptiedEtcdSaysNothingOfInstances(t *testing.T) {
+	s := newLosable(t)
+	s.put(state.SiteKey(), "here")
+	s.provision("i", singlePlan)
+	s.lose()
+	s.poll("the broker says that etcd is another", func() bool {
+		r := s.call(http.MethodGet, "/healthz", nil)
+		return r.status == http.StatusServiceUnavailable && strings.Contains(r.body, "pgpatron recover")
+	})
+	s.wantNothingSaid("i")
+	if r := s.call(http.MethodGet, "/v2/catalog", nil); r.status != http.StatusOK {
+		t.Errorf("the catalog: %d", r.status)
+	}
+}
