@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 
@@ -8,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/pgpatron/pgpatron/broker/osb"
+	"github.com/pgpatron/pgpatron/state"
 )
 
 // Handler returns the OSB API, and /healthz and /metrics, which ask for no
@@ -46,10 +48,18 @@ func refuse(reason func() error) func(http.Handler) http.Handler {
 // unfit returns why the broker can say nothing to a platform: etcd has lost the
 // site's records, or they are too new.
 func (b *Broker) unfit() error {
-	if err := b.engine.Held(); err != nil {
-		return err
-	}
-	return b.outdated()
+	return cmp.Or(b.engine.Held(), b.lost(), b.outdated())
+}
+
+// lost returns which backend knows that etcd has lost the site's records. This broker
+// came too late to know it by itself.
+func (b *Broker) lost() (err error) {
+	b.engine.View(func() {
+		for loss := range b.tables.losses.All() {
+			err = fmt.Errorf("backend %s: %w", loss.Value.Backend, state.ErrReplaced)
+		}
+	})
+	return err
 }
 
 // outdated returns why the broker can not understand the site's records, if they are

@@ -70,3 +70,22 @@ func TestEmptiedEtcdSaysNothingOfInstances(t *testing.T) {
 		t.Errorf("the catalog: %d", r.status)
 	}
 }
+
+// A broker that is started over an emptied etcd hears from registrars, which were
+// there before, that it can not say anything of instances.
+func TestBrokerHearsOfTheLoss(t *testing.T) {
+	s := newSite(t, "b1")
+	loss := state.LossKey("b2")
+	s.put(loss, `{"backend":"b2","site":"here"}`)
+	s.poll("the broker has heard of it", func() bool {
+		r := s.call(http.MethodGet, "/healthz", nil)
+		return r.status == http.StatusServiceUnavailable && strings.Contains(r.body, "backend b2: etcd was emptied")
+	})
+	s.wantNothingSaid("i")
+	s.want(s.call(http.MethodPut, instancePath("i")+"?accepts_incomplete=true", order(singlePlan)), http.StatusServiceUnavailable)
+	if _, err := s.client.Delete(t.Context(), loss); err != nil {
+		t.Fatal(err)
+	}
+	s.poll("the broker serves", func() bool { return s.call(http.MethodGet, "/healthz", nil).status == http.StatusOK })
+	s.want(s.call(http.MethodDelete, instancePath("i")+ids(singlePlan), nil), http.StatusGone)
+}
