@@ -2,6 +2,7 @@ package broker
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net/http"
 
@@ -45,11 +46,23 @@ func refuse(reason func() error) func(http.Handler) http.Handler {
 	}
 }
 
-// unfit returns why the broker can say nothing to a platform: etcd has lost the
-// site's records, or they are too new.
+// unfit returns why the broker can say nothing to a platform: nothing is known of the
+// site's records yet, etcd has lost them, or they are too new.
 func (b *Broker) unfit() error {
-	return cmp.Or(b.engine.Held(), b.lost(), b.outdated())
+	return cmp.Or(b.engine.Held(), b.unread(), b.lost(), b.outdated())
 }
+
+// unread returns that etcd was not read yet, if so.
+func (b *Broker) unread() error {
+	select {
+	case <-b.engine.Ready():
+		return nil
+	default:
+		return errUnread
+	}
+}
+
+var errUnread = errors.New("etcd has not been read yet")
 
 // lost returns which backend knows that etcd has lost the site's records. This broker
 // came too late to know it by itself.
@@ -73,12 +86,6 @@ func (b *Broker) outdated() (err error) {
 func (b *Broker) healthz(w http.ResponseWriter, _ *http.Request) {
 	if err := b.unfit(); err != nil {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
-		return
-	}
-	select {
-	case <-b.engine.Ready():
-	default:
-		http.Error(w, "etcd has not been read yet", http.StatusServiceUnavailable)
 		return
 	}
 	fmt.Fprintln(w, "ok")

@@ -2,6 +2,8 @@ package broker_test
 
 import (
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -33,8 +35,9 @@ func endpoint(url string) string { return strings.TrimPrefix(url, "http://") }
 // lose has an empty etcd answer in the place of the one that there was.
 func (l losable) lose() {
 	l.t.Helper()
+	l.client = fixtures.Etcd(l.t)
 	l.link.Cut()
-	l.link.LeadTo(endpoint(fixtures.Etcd(l.t).Endpoints()[0]))
+	l.link.LeadTo(endpoint(l.client.Endpoints()[0]))
 	l.link.Heal()
 }
 
@@ -61,6 +64,9 @@ func TestEmptiedEtcdSaysNothingOfInstances(t *testing.T) {
 	s.put(state.SiteKey(), "here")
 	s.provision("i", singlePlan)
 	s.lose()
+	if r := s.call(http.MethodGet, instancePath("i"), nil); r.status == http.StatusNotFound || r.status == http.StatusGone {
+		t.Errorf("before the engine knows that etcd is another, the instance is denied: %d %s", r.status, r.body)
+	}
 	s.poll("the broker says that etcd is another", func() bool {
 		r := s.call(http.MethodGet, "/healthz", nil)
 		return r.status == http.StatusServiceUnavailable && strings.Contains(r.body, "pgpatron recover")
@@ -88,4 +94,41 @@ func TestBrokerHearsOfTheLoss(t *testing.T) {
 	}
 	s.poll("the broker serves", func() bool { return s.call(http.MethodGet, "/healthz", nil).status == http.StatusOK })
 	s.want(s.call(http.MethodDelete, instancePath("i")+ids(singlePlan), nil), http.StatusGone)
+}
+
+// A broker that has kept which site it is of says nothing of instances when it is
+// started over an etcd that was emptied, also if that has become a new site's; and
+// goes on when its own is back.
+func TestBrokerRemembersItsSite(t *testing.T) {
+	s := newLosable(t)
+	s.stop()
+	s.config.SiteFile, s.config.Listen = filepath.Join(t.TempDir(), "site"), fixtures.FreeAddrs(t, "127.0.0.1", 1)[0]
+	s.start()
+	s.put(state.SiteKey(), "here")
+	kept := func(want string) func() bool {
+		return func() bool {
+			b, err := os.ReadFile(s.config.SiteFile)
+			return err == nil && string(b) == want+"\n"
+		}
+	}
+	s.poll("the site is kept", kept("here"))
+	s.stop()
+	s.lose()
+	s.put(state.SiteKey(), "a new one")
+	_, stop := s.launch()
+	t.Cleanup(stop)
+	s.poll("the broker listens", func() bool {
+		resp, err := http.Get(s.url + "/healthz")
+		return err == nil && resp.Body.Close() == nil
+	})
+	s.poll("the broker says what it waits for", func() bool {
+		return strings.Contains(s.call(http.MethodGet, "/healthz", nil).body, "pgpatron recover")
+	})
+	s.wantNothingSaid("i")
+	s.put(state.EraKey(), "1")
+	s.put(state.SiteKey(), "here")
+	s.poll("the broker serves", func() bool { return s.call(http.MethodGet, "/healthz", nil).status == http.StatusOK })
+	if !kept("here")() {
+		t.Error("it has kept another site")
+	}
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -26,11 +25,12 @@ func (b *Broker) read(ctx context.Context, keys ...string) (records, error) {
 	for _, key := range keys {
 		gets = append(gets, clientv3.OpGet(key))
 	}
+	recognise := b.engine.Recognise()
 	resp, err := b.client.Txn(ctx).Then(gets...).Commit()
 	if err != nil {
 		return nil, fmt.Errorf("reading etcd: %w", err)
 	}
-	if err := b.engine.Recognise((*etcdserverpb.ResponseHeader)(resp.Header)); err != nil {
+	if err := recognise(resp.Header); err != nil {
 		return nil, err // that a record is not there says nothing
 	}
 	found := records{}

@@ -49,11 +49,9 @@ type Registrar struct {
 	guard   *guard
 	foreign *announcer
 	claim   *claim
-	// copyist keeps copies of records on the volumes, attendant tells of them,
-	// and witness whether etcd has lost them.
+	// copyist keeps copies of records on the volumes, attendant tells of them.
 	copyist   *copyist
 	attendant *attendant
-	witness   *witness
 	// watchdog watches what runs; current says that etcd answers, so that what
 	// the tables hold is of now.
 	watchdog *watchdog.Watchdog
@@ -105,8 +103,9 @@ func New(cfg Config, client *clientv3.Client) (*Registrar, error) {
 	r.docker = &docker{client: connection, owner: owner{site: cfg.Site, backend: r.backend}}
 	r.inventory = newInventory(r.moved)
 	r.copyist = newCopyist(cfg, client, r.docker, r.inventory, r.log)
-	r.attendant = &attendant{etcd: client, cfg: cfg, docker: &docker{client: connection}, held: r.engine.Held, log: r.log}
-	r.witness = &witness{etcd: client, cfg: cfg, held: r.engine.Held, log: r.log}
+	r.attendant = &attendant{
+		etcd: client, cfg: cfg, docker: &docker{client: connection}, engine: r.engine, witness: witness{etcd: client, cfg: cfg}, log: r.log,
+	}
 	r.watcher = &watcher{docker: r.docker, inventory: r.inventory, log: r.log}
 	r.meter = &meter{docker: r.docker, fullAt: cfg.DiskReadOnly, changed: r.wake, log: r.log}
 	r.guard = newGuard(r.log)
@@ -141,7 +140,6 @@ func (r *Registrar) Run(ctx context.Context) error {
 	running, ctx := errgroup.WithContext(ctx)
 	running.Go(func() error { return r.engine.Run(ctx) })
 	running.Go(func() error { return r.attendant.Run(ctx) })
-	running.Go(func() error { return r.witness.Run(ctx) })
 	running.Go(func() error {
 		// Docker is not touched before the backend is ours.
 		select {

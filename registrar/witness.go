@@ -4,23 +4,17 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"log/slog"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/pgpatron/pgpatron/registrar/internal/staff"
 	"github.com/pgpatron/pgpatron/state"
 )
 
-const (
-	// witnessInterval is how often it is looked whether etcd is what it was.
-	witnessInterval = time.Second
-	// lossTTL is how long what was told outlives the registrar, in seconds: one that
-	// is started anew knows no better than anybody else.
-	lossTTL = 900
-)
+// lossTTL is how long what was told outlives the registrar, in seconds: one that is
+// started anew knows no better than anybody else.
+const lossTTL = 900
 
 // witness tells in etcd that this is not the etcd with the site's records, while that
 // is so. A broker that is started over an emptied one takes it for a new site's: it
@@ -28,27 +22,16 @@ const (
 type witness struct {
 	etcd *clientv3.Client
 	cfg  Config
-	log  *slog.Logger
-	held func() error
 	// lease is that of what was told, NoLease if nothing was.
 	lease clientv3.LeaseID
 }
 
-// Run tells until ctx ends.
-func (w *witness) Run(ctx context.Context) error {
-	for staff.Rest(ctx, witnessInterval, nil, nil) {
-		if err := w.look(ctx); err != nil && ctx.Err() == nil {
-			w.log.WarnContext(ctx, "telling whether etcd has lost records, will retry", "err", err)
-		}
-	}
-	return nil
-}
-
-// look tells what is so, if it is another thing than before.
-func (w *witness) look(ctx context.Context) error {
+// look tells that etcd has lost the site's records, or takes it back, if the other
+// was told before.
+func (w *witness) look(ctx context.Context, lost bool) error {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	switch lost, told := w.held() != nil, w.lease != clientv3.NoLease; {
+	switch told := w.lease != clientv3.NoLease; {
 	case lost && told:
 		return w.keep(ctx)
 	case lost:

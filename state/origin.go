@@ -161,14 +161,17 @@ func (e *Engine) Held() error {
 	return nil
 }
 
-// Recognise returns ErrReplaced if an answer is not of the etcd that the picture is
-// of, or while the engine is held: for those who ask etcd beside the engine.
-func (e *Engine) Recognise(answer *etcdserverpb.ResponseHeader) error {
-	o := e.origin.Load()
-	if o.cluster != 0 && (answer.GetClusterId() != o.cluster || answer.GetRevision() < o.revision) {
-		return ErrReplaced
+// Recognise is for those who ask etcd beside the engine. Call it before the question;
+// what it returns returns ErrReplaced for an answer that is not of the etcd that the
+// picture is of, and while the engine is held.
+func (e *Engine) Recognise() func(answer *etcdserverpb.ResponseHeader) error {
+	o := e.origin.Load() // an answer may be older than what the picture has become since
+	return func(answer *etcdserverpb.ResponseHeader) error {
+		if o.cluster != 0 && (answer.GetClusterId() != o.cluster || answer.GetRevision() < o.revision) {
+			return ErrReplaced
+		}
+		return e.Held()
 	}
-	return e.Held()
 }
 
 // Site returns the id of the site that the picture is of; "" if it has none, or
