@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/pgpatron/pgpatron/state"
 )
 
 // Node is what runs in a container: it waits until its addresses are
@@ -65,6 +67,13 @@ func (n *Node) Run(ctx context.Context) error {
 	changes := make(chan Addresses)
 	running.Go(func() { announced.follow(watching, addrs, changes) })
 	running.Go(func() { n.logEnd(watching, "waker", waker.Run(watching)) })
+	if sockets := n.Paths.Sockets; sockets != "" {
+		relief := &relief{
+			sockets: sockets, login: func() state.Credentials { return n.Config.Superuser },
+			needed: waker.leadsSeveral, wake: api.Wake, log: n.Log,
+		}
+		running.Go(func() { n.logEnd(watching, "relief", relief.Run(watching)) })
+	}
 	return n.supervise(ctx, patroni, addrs, changes)
 }
 

@@ -74,6 +74,24 @@ func (w *waker) follow(ctx context.Context) {
 	}
 }
 
+// leadsSeveral reports whether this node leads at least two others that follow it.
+func (w *waker) leadsSeveral() (several bool) {
+	w.engine.View(func() {
+		leader, ok := w.leaders.Get()
+		if !ok || leader.Value != w.node.NodeID {
+			return
+		}
+		followers := 0
+		for m := range w.members.All() {
+			if m.Params[0] != w.node.NodeID && m.Value.IsStreaming() {
+				followers++
+			}
+		}
+		several = followers > 1
+	})
+	return several
+}
+
 // view is what matters to a leader of what etcd says.
 type view struct {
 	// term is the leader key's revision if this node leads, 0 otherwise.

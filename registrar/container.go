@@ -24,6 +24,8 @@ type container struct {
 	// startedAt is when it was started last, diedAt when it died. Zero: never.
 	startedAt, diedAt time.Time
 	exitCode          int
+	// pid is its first process, as the engine's host numbers it. 0: it does not run.
+	pid int
 	// byEvent says that its death is known from a die event, which came at heardAt.
 	byEvent bool
 	heardAt time.Time
@@ -95,7 +97,7 @@ func containerOf(info dockercontainer.InspectResponse) container {
 		addrs: map[int]netip.AddrPort{},
 	}
 	if s := info.State; s != nil {
-		c.running = s.Running
+		c.running, c.pid = s.Running, s.Pid
 		c.dead = s.Dead || s.Status == "removing"
 		c.startedAt, c.diedAt, c.exitCode = dockerTime(s.StartedAt), dockerTime(s.FinishedAt), s.ExitCode
 	}

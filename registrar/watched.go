@@ -28,7 +28,7 @@ func (r *Registrar) watch(docker snapshot) {
 			continue
 		}
 		targets[node] = watchdog.Target{
-			Instance: g.instance, Node: node, Started: c.startedAt,
+			Instance: g.instance, Node: node, Started: c.startedAt, Container: c.id, PID: c.pid,
 			SQL: c.addrs[patroni.PostgreSQLPort].String(), API: "http://" + c.addrs[patroni.RESTPort].String(),
 			Login: g.cluster.AdminCredentials, Database: g.cluster.Database, Synchronous: g.cluster.Synchronous,
 		}

@@ -152,6 +152,7 @@ func (l *listener) accept(most int) error {
 // pause stops accepting for a while: what is wrong, such as too many open files,
 // is not mended by trying at once.
 func (l *listener) pause(err error) {
+	l.turnAway(err)
 	l.plane.metrics.acceptErrors.Inc()
 	l.port.route.logger().Warn("accepting, will retry", "err", err)
 	l.loop.forget(l.fd)
@@ -163,6 +164,13 @@ func (l *listener) pause(err error) {
 			}
 		})
 	})
+}
+
+// turnAway resets who waits to be accepted if there may be no more files open.
+func (l *listener) turnAway(err error) {
+	if err == unix.EMFILE || err == unix.ENFILE {
+		l.plane.metrics.refusals.WithLabelValues("no_files").Add(float64(l.plane.spare.turnAway(l.fd)))
+	}
 }
 
 // failures are the ports that can not be opened, with the reason. The plane

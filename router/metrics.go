@@ -38,7 +38,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		waiting:         f.NewGauge(prometheus.GaugeOpts{Name: "pgpatron_router_held", Help: "Connections that wait for a leader."}),
 		holdSeconds:     seconds("hold_seconds", "Time from a connection's arrival to its leader, or to its refusal."),
 		refusals: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "pgpatron_router_refusals_total", Help: "Connections refused, by reason: no_leader, not_ready, no_replica, instance_full, router_full, circuit_break.",
+			Name: "pgpatron_router_refusals_total", Help: "Connections refused, by reason: no_leader, not_ready, no_replica, instance_full, router_full, no_files, circuit_break.",
 		}, []string{"reason"}),
 		abandoned:     counter("abandoned_total", "Connections whose client left while they were held."),
 		dialFailures:  counter("dial_failures_total", "Attempts to reach a leader that failed."),

@@ -21,6 +21,7 @@ type plane struct {
 	prober   *prober
 	limits   *limits
 	breaker  *breaker
+	spare    *spare
 	fast     *fastPath
 	// given is the kernel, once it leads, and lanes what steer has made of it.
 	given chan *lanes
@@ -53,6 +54,7 @@ func newPlane(cfg Config, m *metrics, log *slog.Logger) *plane {
 		limits:  newLimits(cfg),
 		orders:  newOrders(),
 		breaker: newBreaker(cfg, log),
+		spare:   newSpare(),
 		started: make(chan struct{}), leaving: make(chan struct{}),
 		routes: map[string]*route{}, readings: map[string]*reading{},
 		ports: map[portKey]*port{}, shut: map[portKey]*port{},

@@ -51,6 +51,8 @@ type silence struct {
 	// heard is when the last answer came. Zero: none came yet, and what never
 	// spoke can not fall silent.
 	heard time.Time
+	// starved says that who is silent waits for a processor.
+	starved bool
 }
 
 func (s silence) longer(now time.Time, limit time.Duration) bool {
@@ -98,7 +100,9 @@ func (j *judge) weigh(now time.Time, interval time.Duration, o Office) (Finding,
 	if o.Stopping {
 		return Finding{}, false
 	}
-	if j.patroni.longer(now, deafLimit) {
+	// One that starves and is seen to take no writes without the key may go on: its host is
+	// short of processors, and a new start takes more of them.
+	if j.patroni.longer(now, deafLimit) && !(j.patroni.starved && o.Known) {
 		return Finding{PatroniDeaf, fmt.Sprintf("Patroni has not answered for %v", now.Sub(j.patroni.heard).Round(time.Millisecond))}, true
 	}
 	if !o.Known || !o.Leads {
@@ -125,20 +129,28 @@ func (j *judge) weighUsurper(now time.Time, o Office) (Finding, bool) {
 	return Finding{Usurper, fmt.Sprintf("takes writes and has not held the leader key for %v", held.Round(time.Millisecond))}, true
 }
 
-// weighLeader looks for a leader that hangs. Without somebody to take over it
-// is given more time: killing it ends the service for sure.
+// weighLeader looks for a leader that hangs.
 func (j *judge) weighLeader(now time.Time, o Office) (Finding, bool) {
-	patience := j.patience
-	if !o.Candidate {
-		patience = max(patience, deafLimit)
-	}
 	switch {
 	case j.gone && o.Candidate:
 		return Finding{PostgresGone, "the server ended its sessions without a word and refuses new ones"}, true
-	case j.postgres.longer(now, patience):
+	case j.hangs(now, j.postgres, o):
 		return Finding{PostgresSilent, fmt.Sprintf("PostgreSQL has not answered for %v", now.Sub(j.postgres.heard).Round(time.Millisecond))}, true
-	case j.patroni.longer(now, patience):
+	case j.hangs(now, j.patroni, o):
 		return Finding{PatroniSilent, fmt.Sprintf("Patroni has not answered for %v", now.Sub(j.patroni.heard).Round(time.Millisecond))}, true
 	}
 	return Finding{}, false
+}
+
+// hangs reports whether a leader was silent for too long. It is given more time if it starves,
+// and without somebody to take over, when killing it ends the service for sure; all the time if both.
+func (j *judge) hangs(now time.Time, s silence, o Office) bool {
+	if s.starved && !o.Candidate {
+		return false
+	}
+	patience := j.patience
+	if s.starved || !o.Candidate {
+		patience = max(patience, deafLimit)
+	}
+	return s.longer(now, patience)
 }

@@ -10,8 +10,8 @@ type world struct {
 	judge  judge
 	now    time.Time
 	office Office
-	// deadPostgres and deadPatroni do not answer.
-	deadPostgres, deadPatroni bool
+	// deadPostgres and deadPatroni do not answer, starved says why.
+	deadPostgres, deadPatroni, starved bool
 }
 
 func newWorld(o Office) *world {
@@ -30,6 +30,7 @@ func (w *world) run(d time.Duration) (Cause, time.Duration) {
 		if !w.deadPatroni {
 			w.judge.patroni.heard = w.now
 		}
+		w.judge.postgres.starved, w.judge.patroni.starved = w.starved && w.deadPostgres, w.starved && w.deadPatroni
 		if f, bad := w.judge.weigh(w.now, leaderInterval, w.office); bad {
 			return f.Cause, passed + leaderInterval
 		}
@@ -74,6 +75,41 @@ func TestSilence(t *testing.T) {
 		if got != c.want || got != "" && (after <= c.limit || after > c.limit+2*leaderInterval) {
 			t.Errorf("%s: got %q after %v, want %q after %v", name, got, after, c.want, c.limit)
 		}
+	}
+}
+
+// Who waits for a processor is given more time, and is killed only where that helps.
+func TestStarvation(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		office            Office
+		postgres, patroni bool // which of them falls silent
+		want              Cause
+	}{
+		"leader's server":           {leads, true, false, PostgresSilent},
+		"leader's patroni":          {leads, false, true, PatroniSilent},
+		"lone leader's server":      {leadsAlone, true, false, ""},
+		"lone leader's patroni":     {leadsAlone, false, true, ""},
+		"replica's patroni":         {follows, false, true, ""},
+		"patroni, etcd unreachable": {blind, false, true, PatroniDeaf},
+	} {
+		w := newWorld(c.office)
+		w.deadPostgres, w.deadPatroni, w.starved = c.postgres, c.patroni, true
+		got, after := w.run(time.Minute)
+		if got != c.want || got != "" && (after <= deafLimit || after > deafLimit+2*leaderInterval) {
+			t.Errorf("%s: got %q after %v, want %q after %v", name, got, after, c.want, deafLimit)
+		}
+	}
+}
+
+// A server that starves and takes writes without the key is a danger all the same.
+func TestStarvedUsurper(t *testing.T) {
+	t.Parallel()
+	w := newWorld(leads)
+	w.deadPatroni, w.starved = true, true
+	w.judge.writable, w.office = true, nobodyLeads
+	if got, _ := w.run(time.Minute); got != Usurper {
+		t.Errorf("got %q", got)
 	}
 }
 

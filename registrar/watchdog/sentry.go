@@ -31,6 +31,10 @@ type sentry struct {
 	// mu guards judge.
 	mu    sync.Mutex
 	judge judge
+
+	// doubted are silences of the server and of Patroni whose reason is looked into. They
+	// are the beat's.
+	doubted struct{ postgres, patroni suspicion }
 }
 
 func newSentry(cfg Config, t Target) *sentry {
@@ -63,6 +67,7 @@ func (s *sentry) run(ctx context.Context) {
 		case <-s.ended:
 		case <-beat.C:
 		}
+		s.lookForStarvation()
 		s.mu.Lock()
 		finding, bad := s.judge.weigh(time.Now(), leaderInterval, s.cfg.Office(s.target))
 		s.mu.Unlock()
@@ -70,6 +75,19 @@ func (s *sentry) run(ctx context.Context) {
 			s.bite(ctx, finding)
 		}
 	}
+}
+
+// lookForStarvation finds out whether who is silent waits for a processor.
+func (s *sentry) lookForStarvation() {
+	now := time.Now()
+	s.mu.Lock()
+	postgres, patroni := s.judge.postgres, s.judge.patroni
+	s.mu.Unlock()
+	server := s.doubted.postgres.starved(now, postgres, func() (waits, error) { return readWaits(s.target.PID, s.target.Container, true) })
+	rest := s.doubted.patroni.starved(now, patroni, func() (waits, error) { return readWaits(s.target.PID, s.target.Container, false) })
+	s.mu.Lock()
+	s.judge.postgres.starved, s.judge.patroni.starved = server, rest
+	s.mu.Unlock()
 }
 
 // bite hands a finding on. Afterwards everything is judged anew.

@@ -23,6 +23,10 @@ type Target struct {
 	Instance, Node string
 	// Started tells one run of the container from the next.
 	Started time.Time
+	// Container is the id of the container, PID that of its first process, where the
+	// registrar sees it: what waits for a processor is not taken for what hangs.
+	Container string
+	PID       int
 	// SQL is the host:port of PostgreSQL, API the URL of Patroni's REST API.
 	SQL, API string
 	// Login and Database are what PostgreSQL is asked with.

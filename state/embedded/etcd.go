@@ -37,6 +37,9 @@ type Config struct {
 	// alone.
 	Name  string
 	Peers map[string]string
+	// Joins says that the cluster is there already and was told of this member,
+	// which has no data yet.
+	Joins bool
 	// QuotaBytes bounds its store. Default: 2 GiB, etcd's own.
 	QuotaBytes int64
 	// TLS, if set, has clients connect over TLS, and show a certificate of its
@@ -142,6 +145,9 @@ func config(cfg Config) (*embed.Config, error) {
 	ec.InitialCluster = ec.InitialClusterFromName(ec.Name)
 	if len(cfg.Peers) > 0 {
 		ec.InitialCluster = initialCluster(cfg.Peers)
+	}
+	if cfg.Joins {
+		ec.ClusterState = embed.ClusterStateFlagExisting
 	}
 	return ec, nil
 }

@@ -1,0 +1,55 @@
+package router
+
+import (
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// turnedAwayAtOnce is how many are turned away before others have a turn.
+const turnedAwayAtOnce = 256
+
+// spare is a file that is kept open for the moment in which no more may be: closed, it
+// leaves room to take a connection and reset it. Its client then tries another router, or says
+// what is wrong, instead of waiting in a queue that does not move.
+type spare struct {
+	mu sync.Mutex
+	// fd is -1 while there is none.
+	fd int
+}
+
+func newSpare() *spare {
+	s := &spare{}
+	s.open()
+	return s
+}
+
+func (s *spare) open() {
+	fd, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		fd = -1
+	}
+	s.fd = fd
+}
+
+// turnAway resets connections that have come to a listener, and returns how many. Where
+// somebody else takes the room that it makes, it turns away none.
+func (s *spare) turnAway(listener int) (turned int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for turned < turnedAwayAtOnce {
+		if s.fd >= 0 {
+			unix.Close(s.fd)
+		}
+		fd, err := acceptNow(listener)
+		if err == nil {
+			resetFD(fd)
+			turned++
+		}
+		s.open()
+		if err != nil {
+			return turned
+		}
+	}
+	return turned
+}

@@ -1,0 +1,81 @@
+package router
+
+import (
+	"bytes"
+	"errors"
+	"net"
+	"strconv"
+	"syscall"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sys/unix"
+)
+
+// Who comes when no more files may be open is turned away at once, and who comes later is
+// taken in as ever.
+func TestTurnedAwayForWantOfFiles(t *testing.T) {
+	t.Parallel()
+	registry := prometheus.NewRegistry()
+	p := &plane{metrics: newMetrics(registry), spare: newSpare()}
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	if err := errors.Join(unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), unix.Listen(fd, 16)); err != nil {
+		t.Fatal(err)
+	}
+	bound, err := unix.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dial := func() net.Conn {
+		conn, err := net.Dial("tcp", "127.0.0.1:"+strconv.Itoa(bound.(*unix.SockaddrInet4).Port))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		return conn
+	}
+	l := &listener{plane: p, fd: fd}
+	waiting := []net.Conn{dial(), dial(), dial()}
+	l.turnAway(unix.ECONNABORTED)
+	if got := refusedForFiles(t, registry); got != 0 {
+		t.Fatalf("%v are turned away though files are not what is wanting", got)
+	}
+	l.turnAway(unix.EMFILE)
+	for _, conn := range waiting {
+		if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("who is turned away reads %v, want a reset", err)
+		}
+	}
+	if got := refusedForFiles(t, registry); got != 3 {
+		t.Errorf("%v are counted as turned away, want 3", got)
+	}
+	if _, err := dial().Write(bytes.Repeat([]byte("x"), 8)); err != nil {
+		t.Error(err)
+	}
+	taken, err := acceptNow(fd)
+	if err != nil {
+		t.Fatalf("who comes later: %v", err)
+	}
+	unix.Close(taken)
+}
+
+// refusedForFiles reads the metric.
+func refusedForFiles(t *testing.T, registry *prometheus.Registry) (n float64) {
+	t.Helper()
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if labels := m.GetLabel(); f.GetName() == "pgpatron_router_refusals_total" && labels[0].GetValue() == "no_files" {
+				n = m.GetCounter().GetValue()
+			}
+		}
+	}
+	return n
+}
