@@ -113,6 +113,7 @@ func (e *Engine) admit(ctx context.Context) (admitted, reset bool, err error) {
 		e.log.Warn("etcd has the site's records again", "site", now.site, "era", now.era)
 	}
 	e.origin.Store(&now)
+	e.fed.Store(now.revision)
 	return true, e.held.Load(), nil
 }
 
@@ -165,9 +166,10 @@ func (e *Engine) Held() error {
 // what it returns returns ErrReplaced for an answer that is not of the etcd that the
 // picture is of, and while the engine is held.
 func (e *Engine) Recognise() func(answer *etcdserverpb.ResponseHeader) error {
-	o := e.origin.Load() // an answer may be older than what the picture has become since
+	// An answer may be older than what the picture has become since.
+	o, fed := e.origin.Load(), e.fed.Load()
 	return func(answer *etcdserverpb.ResponseHeader) error {
-		if o.cluster != 0 && (answer.GetClusterId() != o.cluster || answer.GetRevision() < o.revision) {
+		if o.cluster != 0 && (answer.GetClusterId() != o.cluster || answer.GetRevision() < fed) {
 			return ErrReplaced
 		}
 		return e.Held()
