@@ -117,15 +117,16 @@ func bindable(tx *state.Tx, wanted state.Binding) (state.Instance, error) {
 	return in, here(in)
 }
 
-// usable reports why no new binding can be made for an instance, if so.
+// usable reports why no new binding can be made for an instance, if so. While its
+// cluster gets other passwords it can: logins are made with either.
 func usable(in state.Instance, wanted state.Binding) error {
 	op := in.Operation
 	switch {
 	case in.ServiceID != wanted.ServiceID || in.PlanID != wanted.PlanID:
 		return osb.BadRequest("instance %q is of another service or plan than the request says", in.InstanceID)
-	case op.Running():
+	case op.Running() && op.Type != state.Rotate:
 		return osb.ErrConcurrency
-	case op.State == state.Failed && (op.InstanceUsable == nil || !*op.InstanceUsable):
+	case unusable(op):
 		return osb.BadRequest("instance %q is not usable: %s", in.InstanceID, op.Description)
 	}
 	return nil

@@ -17,6 +17,8 @@ import (
 //	             nodes, write, plan → release → failed
 //	update:      plan → succeeded
 //	             plan → another plan, to take back → failed
+//	rotate:      plan → succeeded
+//	             plan → another plan, to take back → failed
 //	recreate:    empty → nodes → write → (plan) → succeeded
 //	             nodes, write, plan → failed
 //	deprovision: release → gone
@@ -91,7 +93,7 @@ func (d *driver) drive(ctx context.Context, in state.Instance) []state.Group {
 // other is left to the brokers that do.
 func known(kind state.OperationType) bool {
 	switch kind {
-	case state.Provision, state.Deprovision, state.Update, state.Recreate, state.Move, state.Arrival:
+	case state.Provision, state.Deprovision, state.Update, state.Recreate, state.Move, state.Arrival, state.Rotate:
 		return true
 	}
 	return false

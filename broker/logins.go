@@ -17,6 +17,12 @@ func (d *driver) driveBinding(ctx context.Context, b state.Binding) []state.Grou
 	key := state.BindingKey(b.InstanceID, b.BindingID)
 	id := bindingJob(bindingID{b.InstanceID, b.BindingID})
 	done, _ := d.jobs.ask(ctx, id, string(b.State)+" "+b.Role, func(ctx context.Context) error {
+		// The admin's password may be another one by now than when the work began.
+		d.view(func() {
+			if now, ok := d.tables.clusters.Get(b.InstanceID); ok {
+				cluster = now
+			}
+		})
 		if b.State != state.BindingCreating {
 			return d.cfg.Database.DropLogin(ctx, cluster.Value, b.Role)
 		}

@@ -37,6 +37,9 @@ func (o operator) Move(ctx context.Context, id, site string) (admin.Operation, e
 		if !made {
 			return admin.Errorf(http.StatusConflict, "instance %q has no cluster to move", id)
 		}
+		if _, unfinished := cluster.SpareLogins(); unfinished {
+			return admin.Errorf(http.StatusConflict, "the passwords of instance %q are not all replaced: rotate them again first", id)
+		}
 		op := newOperation(state.Move, stepTravel, "asking "+site)
 		op.Site, op.Plan, op.StepSince = site, movePlan(cluster, site), op.Started
 		in.Begin(op)
@@ -47,7 +50,8 @@ func (o operator) Move(ctx context.Context, id, site string) (admin.Operation, e
 	})
 }
 
-// movable reports why an instance can not be moved now, if so.
+// movable reports why an instance can not be moved, nor get other passwords, now, if
+// so.
 func movable(in state.Instance) error {
 	op := in.Operation
 	switch {
@@ -55,10 +59,16 @@ func movable(in state.Instance) error {
 		return admin.Errorf(http.StatusConflict, "instance %q has moved to %s: ask there", in.InstanceID, in.MovedTo)
 	case op.Running():
 		return admin.Errorf(http.StatusConflict, "instance %q is busy: %s; wait, or abandon the operation", in.InstanceID, op.Description)
-	case op.State == state.Failed && (op.InstanceUsable == nil || !*op.InstanceUsable):
+	case unusable(op):
 		return admin.Errorf(http.StatusConflict, "instance %q is not usable: %s", in.InstanceID, op.Description)
 	}
 	return nil
+}
+
+// unusable reports whether an operation has failed and has not left a usable
+// instance.
+func unusable(op state.Operation) bool {
+	return op.State == state.Failed && (op.InstanceUsable == nil || !*op.InstanceUsable)
 }
 
 // movePlan returns the steps of the home.

@@ -123,6 +123,8 @@ func (o operator) Resume(ctx context.Context, id string) (admin.Operation, error
 		return o.Recreate(ctx, id)
 	case op.Type == state.Move:
 		return o.Move(ctx, id, op.Site)
+	case op.Type == state.Rotate:
+		return o.Rotate(ctx, id)
 	case op.Change == nil:
 		return admin.Operation{}, admin.Errorf(http.StatusConflict, "%s can not be resumed: delete the instance and order it again", op.Type)
 	}
@@ -159,9 +161,9 @@ func (o operator) Abandon(ctx context.Context, id string) (admin.Operation, erro
 				return admin.Errorf(http.StatusConflict, "%s", err.Error())
 			}
 			return nil
-		case op.Failure != "" || op.Type == state.Recreate:
+		case op.Failure != "" || op.Type == state.Recreate || unfinished(*op):
 			op.Failure = why + ", at: " + op.Description
-			failed(op, op.Type == state.Update)
+			failed(op, op.Type == state.Update || op.Type == state.Rotate)
 			return nil
 		}
 		cluster, _, err := state.Load(tx, state.ClusterKey(id), state.JSON[state.Cluster])

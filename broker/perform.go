@@ -66,6 +66,12 @@ func (t turn) take() outcome {
 		return t.changeExtensions()
 	case state.ProveWrite:
 		return t.prove()
+	case state.OfferPasswords:
+		return t.offerPasswords()
+	case state.AdoptPasswords:
+		return t.adoptPasswords()
+	case state.RetirePasswords:
+		return t.retirePasswords()
 	}
 	return t.travel()
 }
@@ -105,7 +111,7 @@ func (t turn) travel() outcome {
 func onlyForward(op state.Operation) bool {
 	step, _ := op.Current()
 	switch step.Kind {
-	case state.AwaitArrival, state.ClearHome, state.ThawHome:
+	case state.AwaitArrival, state.ClearHome, state.ThawHome, state.AdoptPasswords, state.RetirePasswords:
 		return true
 	}
 	return op.Type == state.Arrival && step.Kind != state.AwaitCopy
@@ -217,6 +223,9 @@ func (d *driver) conclude(in state.Instance) []state.Group {
 		if op.Change == nil {
 			return d.change(tx, now.InstanceID, func(_ *state.Tx, cluster *state.Cluster) error {
 				op.Description = fmt.Sprintf("usable at port %d", cluster.AllocatedPort)
+				if op.Type == state.Rotate {
+					op.Description += ", with new passwords for superuser, replication, admin and REST API"
+				}
 				return nil
 			})
 		}

@@ -163,7 +163,7 @@ func newOperation(kind state.OperationType, step, description string) state.Oper
 func (b *Broker) newCluster(in state.Instance, plan catalog.Plan, params catalog.Parameters, image string) (state.Cluster, planner.Target) {
 	goal := planner.NewTarget(plan, params, state.NodeSpec{Image: image, MemoryMB: plan.MemoryMB, MilliCPU: plan.MilliCPU})
 	login := func(username string) state.Credentials {
-		return state.Credentials{Username: username, Password: state.Secret(rand.Text())}
+		return state.Credentials{Username: username, Password: newPassword()}
 	}
 	return state.Cluster{
 		Version:                state.RecordVersion,
@@ -185,6 +185,8 @@ func (b *Broker) newCluster(in state.Instance, plan catalog.Plan, params catalog
 		RequireTLS:             goal.Plan.RequireTLS,
 	}, goal
 }
+
+func newPassword() state.Secret { return state.Secret(rand.Text()) }
 
 // admit gives the cluster its port, and its nodes' places and certificates, and
 // writes the records.

@@ -55,6 +55,7 @@ func (d *driver) refill(tx *state.Tx, in *state.Instance) error {
 	forgetSwitches(tx, in.InstanceID, cluster.Nodes...)
 	cluster.Settings, cluster.Extensions, cluster.Synchronous = nil, nil, goal.Synchronous
 	cluster.Nodes = newNodes(*in, backends)
+	cluster.RetireLogins()
 	tx.PutJSON(state.ClusterKey(in.InstanceID), cluster)
 	in.Operation.Step, in.Operation.Description = stepNodes, "placing the nodes"
 	return d.remakeLogins(tx, in.InstanceID)

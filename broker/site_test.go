@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -36,6 +37,10 @@ type database struct {
 	logins map[string]map[string]postgres.Login
 	down   bool
 	proved int
+	// alone says that no synchronous cluster has a standby; admin is the only password
+	// that is taken, if there is one.
+	alone bool
+	admin state.Secret
 	// extensions are each instance's; nodes know their settings.
 	extensions map[string][]string
 	// inUse is an extension that can not be dropped.
@@ -46,11 +51,25 @@ type database struct {
 	lsn    int64
 }
 
-func (d *database) ProveWrite(context.Context, state.Cluster) error {
-	return d.with(func() { d.proved++ })
+func (d *database) ProveWrite(_ context.Context, c state.Cluster) error {
+	alone := false
+	err := d.with(func() {
+		if alone = d.alone && c.Synchronous; !alone {
+			d.proved++
+		}
+	})
+	if alone {
+		return errors.New("there is no standby")
+	}
+	return err
 }
 
 func (d *database) CreateLogin(_ context.Context, c state.Cluster, login postgres.Login) error {
+	wrong := false
+	d.set(func() { wrong = d.admin != "" && d.admin != c.AdminCredentials.Password })
+	if wrong {
+		return errors.New("password authentication failed")
+	}
 	return d.with(func() {
 		if d.logins[c.InstanceID] == nil {
 			d.logins[c.InstanceID] = map[string]postgres.Login{}

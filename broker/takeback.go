@@ -15,14 +15,14 @@ func (d *driver) giveUp(in state.Instance, why string) []state.Group {
 	switch in.Operation.Type {
 	case state.Provision, state.Recreate, state.Arrival:
 		return d.fail(in, why)
-	case state.Update, state.Move:
+	case state.Update, state.Move, state.Rotate:
 		return d.turnBack(in, why)
 	}
 	d.log.Error("operation is not one that can be given up", "instance", in.InstanceID, "type", in.Operation.Type, "why", why)
 	return nil
 }
 
-// turnBack takes an update or a move back, or leaves out what can not be.
+// turnBack takes an update, a move or new passwords back, or leaves out what can not be.
 func (d *driver) turnBack(in state.Instance, why string) []state.Group {
 	switch {
 	case in.Operation.Failure != "":
@@ -30,7 +30,7 @@ func (d *driver) turnBack(in state.Instance, why string) []state.Group {
 	case in.Operation.Type == state.Move:
 		return d.giveUpMove(in, why)
 	}
-	d.log.Error("update can not be made, taking it back", "instance", in.InstanceID, "operation", in.Operation.ID, "why", why)
+	d.log.Error("operation can not be carried out, taking it back", "type", in.Operation.Type, "instance", in.InstanceID, "operation", in.Operation.ID, "why", why)
 	return d.record(in, "give up", func(tx *state.Tx, now *state.Instance) error {
 		cluster, _, err := state.Load(tx, state.ClusterKey(now.InstanceID), state.JSON[state.Cluster])
 		if err != nil {
@@ -54,7 +54,7 @@ func (d *driver) skip(in state.Instance, why string) []state.Group {
 	})
 }
 
-// takeBack replaces what is left of an update's plan by what leaves the instance
+// takeBack replaces what is left of a plan by what leaves the instance
 // usable.
 func takeBack(op *state.Operation, cluster state.Cluster, why string) {
 	back := planner.TakeBack(*op, cluster)

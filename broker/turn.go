@@ -69,9 +69,12 @@ func retrying(doing string, err error) outcome {
 	return waiting("%s", doing)
 }
 
-// prove sees that a write through the public port works.
+// prove sees that a write through the public port works. Other passwords have nothing
+// to do with whether a standby is there.
 func (t turn) prove() outcome {
-	return awaitJob(t.ask("write", func(ctx context.Context) error { return t.cfg.Database.ProveWrite(ctx, t.cluster) }))
+	cluster := t.cluster
+	cluster.Synchronous = cluster.Synchronous && t.in.Operation.Type != state.Rotate
+	return awaitJob(t.ask("write", func(ctx context.Context) error { return t.cfg.Database.ProveWrite(ctx, cluster) }))
 }
 
 // rest returns a client of the REST API of a member.

@@ -74,7 +74,7 @@ func (u *update) free(details domain.UpdateDetails) error {
 		return nil
 	case op.Running():
 		return osb.ErrConcurrency
-	case op.Type != state.Update && op.State == state.Failed:
+	case op.Type != state.Update && unusable(op):
 		return osb.Answer(http.StatusUnprocessableEntity, "", "instance %q could not be made: %s; delete it", u.in.InstanceID, op.Description)
 	}
 	return nil

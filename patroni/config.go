@@ -56,6 +56,8 @@ type restAPIConfig struct {
 	Listen         string `yaml:"listen"`
 	ConnectAddress string `yaml:"connect_address"`
 	Authentication login  `yaml:"authentication"`
+	// Also is another login, as user:password, that is let in (patroni_passwords.py).
+	Also quoted `yaml:"also,omitempty"`
 }
 
 type etcdConfig struct {
@@ -191,6 +193,24 @@ func NewConfig(node NodeConfig, tls ServerTLS, addrs Addresses, paths Paths) (Co
 	}, nil
 }
 
+// use gives the configuration the passwords that a node has by now, and has the
+// member tell of them.
+func (cfg *Config) use(k keys) {
+	logins := k.given.Logins
+	cfg.RESTAPI.Authentication = loginOf(logins.REST)
+	if spare := k.given.Spare.REST; spare.Password != "" {
+		cfg.RESTAPI.Also = quoted(spare.Username + ":" + spare.Password.Reveal())
+	}
+	replication := loginOf(k.replication())
+	cfg.PostgreSQL.Authentication = authentication{Superuser: loginOf(logins.Superuser), Replication: replication, Rewind: replication}
+	tags := map[string]quoted{}
+	maps.Copy(tags, cfg.Tags)
+	for name, value := range PasswordTags(k.given.Edition, k.has) {
+		tags[name] = quoted(value)
+	}
+	cfg.Tags = tags
+}
+
 // NewDynamicConfig returns what the members of a cluster share.
 func NewDynamicConfig(synchronous bool) DynamicConfig {
 	cfg := DynamicConfig{
@@ -282,8 +302,9 @@ func newPostgreSQLConfig(node NodeConfig, tls ServerTLS, addrs Addresses, paths 
 }
 
 // hostBasedAuthentication returns the lines of pg_hba.conf, of which the first
-// that matches counts. The superuser comes in over the local socket alone, and
-// the replication role over the network only to follow and to rewind, which
+// that matches counts. The superuser comes in over the local socket alone, known by
+// the process, which is of the same user, so that no change of his password can lock
+// Patroni out; and the replication role over the network only to follow and to rewind, which
 // libpq does over TLS where the leader speaks it. Where TLS is required the admin
 // may still do without: whoever watches over the node asks from its own host, and
 // must not ask twice.
@@ -291,6 +312,7 @@ func hostBasedAuthentication(node NodeConfig, tls ServerTLS) []string {
 	const method = "scram-sha-256"
 	super, replication := node.Superuser.Username, node.Replication.Username
 	lines := []string{
+		"local all " + super + " peer",
 		"local all all " + method,
 		"local replication " + replication + " " + method,
 		"host replication " + replication + " all " + method,

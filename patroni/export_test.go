@@ -11,6 +11,8 @@ import (
 var (
 	DecodeNodeConfig      = decodeNodeConfig
 	SCRAMVerifierWithSalt = scramVerifier
+	Verifies              = verifies
+	Settle                = settle
 )
 
 // RunWaker runs a waker until ctx ends.

@@ -2,6 +2,7 @@ package patroni
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -25,10 +26,15 @@ type Node struct {
 	Paths   Paths
 	// TLSFile is where the node's ServerTLS is. Empty: PostgreSQL speaks plain.
 	TLSFile string
-	// Signals are passed on to Patroni as they come; at SIGHUP TLSFile is read
-	// again first. nil: none.
+	// PasswordsFile is where the node's Passwords are. Empty, or no file: they are
+	// those of Config.
+	PasswordsFile string
+	// Signals are passed on to Patroni as they come; at SIGHUP TLSFile and
+	// PasswordsFile are read again first. nil: none.
 	Signals <-chan os.Signal
 	Log     *slog.Logger
+
+	keeper *keeper
 }
 
 // Run runs the node until Patroni ends. When ctx ends, Patroni is told to stop
@@ -40,11 +46,10 @@ func (n *Node) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	api, err := NewClient(fmt.Sprintf("http://127.0.0.1:%d", RESTPort), n.Config.REST, nil)
-	if err != nil {
+	if n.keeper, err = newKeeper(n); err != nil {
 		return err
 	}
-	waker, err := newWaker(n.Config, n.Etcd, api.Wake, n.Log)
+	waker, err := newWaker(n.Config, n.Etcd, n.wake, n.Log)
 	if err != nil {
 		return err
 	}
@@ -53,7 +58,8 @@ func (n *Node) Run(ctx context.Context) error {
 	defer running.Wait()
 	defer stop()
 	running.Go(func() { n.logEnd(watching, "announcements", announced.Run(watching)) })
-	addrs, err := announced.first(ctx)
+	running.Go(func() { n.logEnd(watching, "waker", waker.Run(watching)) })
+	addrs, err := n.prepare(ctx, announced, waker)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil
@@ -66,15 +72,37 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 	changes := make(chan Addresses)
 	running.Go(func() { announced.follow(watching, addrs, changes) })
-	running.Go(func() { n.logEnd(watching, "waker", waker.Run(watching)) })
-	if sockets := n.Paths.Sockets; sockets != "" {
-		relief := &relief{
-			sockets: sockets, login: func() state.Credentials { return n.Config.Superuser },
-			needed: waker.leadsSeveral, wake: api.Wake, log: n.Log,
-		}
-		running.Go(func() { n.logEnd(watching, "relief", relief.Run(watching)) })
+	running.Go(func() { n.keeper.follow(watching, waker) })
+	running.Go(func() { n.keeper.Run(watching) })
+	if n.Paths.Sockets != "" {
+		running.Go(func() { n.logEnd(watching, "relief", n.relief(waker).Run(watching)) })
 	}
 	return n.supervise(ctx, patroni, addrs, changes)
+}
+
+// prepare waits until everything is known that Patroni's configuration says.
+func (n *Node) prepare(ctx context.Context, announced *announcements, waker *waker) (Addresses, error) {
+	addrs, err := announced.first(ctx)
+	if err != nil {
+		return addrs, err
+	}
+	return addrs, waker.loaded(ctx, n.keeper.lead)
+}
+
+func (n *Node) relief(waker *waker) *relief {
+	return &relief{
+		sockets: n.Paths.Sockets, login: func() state.Credentials { return n.keeper.keys().given.Logins.Superuser },
+		needed: waker.leadsSeveral, wake: n.wake, log: n.Log,
+	}
+}
+
+// wake has this node's Patroni look at its cluster.
+func (n *Node) wake(ctx context.Context) error {
+	api, err := NewClient(fmt.Sprintf("http://127.0.0.1:%d", RESTPort), n.keeper.keys().given.Logins.REST, nil)
+	if err != nil {
+		return err
+	}
+	return api.Wake(ctx)
 }
 
 // logEnd tells that something ended that Patroni can do without.
@@ -112,6 +140,8 @@ func (n *Node) supervise(ctx context.Context, patroni *child, addrs Addresses, c
 		case addrs = <-changes:
 			n.Log.InfoContext(ctx, "announced address changed, reloading patroni", "addr", addrs.PostgreSQL, "api", addrs.REST)
 			err = n.reload(patroni, addrs)
+		case <-n.keeper.changed:
+			err = n.reload(patroni, addrs)
 		}
 		if err != nil {
 			n.Log.ErrorContext(ctx, "supervising patroni", "err", err)
@@ -125,7 +155,7 @@ func (n *Node) pass(ctx context.Context, s syscall.Signal, patroni *child, addrs
 		return patroni.signal(s)
 	}
 	n.Log.InfoContext(ctx, "told to look again, reloading patroni")
-	return n.reload(patroni, addrs)
+	return errors.Join(n.keeper.read(), n.reload(patroni, addrs))
 }
 
 // reload has Patroni read its configuration, and PostgreSQL its own, as they are
@@ -148,6 +178,7 @@ func (n *Node) writeConfig(addrs Addresses) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	cfg.use(n.keeper.keys())
 	b, err := cfg.YAML()
 	if err != nil {
 		return "", err

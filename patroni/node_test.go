@@ -50,13 +50,14 @@ func nodeMain(endpoint, run string) int {
 	}
 	defer etcd.Close()
 	node := patroni.Node{
-		Config:  testNode(),
-		Etcd:    etcd,
-		Command: []string{"sh", "testdata/patroni.sh"},
-		Paths:   patroni.Paths{Run: run},
-		TLSFile: run + "-tls.json",
-		Signals: signals,
-		Log:     slog.New(slog.NewTextHandler(os.Stdout, nil)),
+		Config:        testNode(),
+		Etcd:          etcd,
+		Command:       []string{"sh", "testdata/patroni.sh"},
+		Paths:         patroni.Paths{Run: run},
+		TLSFile:       run + "-tls.json",
+		PasswordsFile: run + "-passwords.json",
+		Signals:       signals,
+		Log:           slog.New(slog.NewTextHandler(os.Stdout, nil)),
 	}
 	err = node.Run(ctx)
 	if exit, ok := errors.AsType[*patroni.ExitError](err); ok {

@@ -124,12 +124,10 @@ func (r *relief) connect(ctx context.Context) error {
 	if r.conn != nil {
 		return nil
 	}
-	cfg, err := pgx.ParseConfig(fmt.Sprintf("host=%s port=%d user=none password=none dbname=postgres sslmode=disable application_name=patroni-node", r.sockets, PostgreSQLPort))
+	cfg, err := localServer(r.sockets, r.login())
 	if err != nil {
 		return err
 	}
-	login := r.login()
-	cfg.User, cfg.Password = login.Username, login.Password.Reveal()
 	r.conn, err = pgx.ConnectConfig(ctx, cfg)
 	return err
 }

@@ -5,9 +5,11 @@ import (
 	"crypto/pbkdf2"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // scramIterations is what PostgreSQL itself takes (scram_iterations).
@@ -39,6 +41,21 @@ func scramVerifier(password string, salt []byte) (string, error) {
 	encode := base64.StdEncoding.EncodeToString
 	return fmt.Sprintf("SCRAM-SHA-256$%d:%s$%s:%s",
 		scramIterations, encode(salt), encode(stored[:]), encode(sign(salted, "Server Key"))), nil
+}
+
+// verifies reports whether a verifier is that of a password. One that is not of
+// this kind is of none.
+func verifies(verifier, password string) bool {
+	parts := strings.FieldsFunc(verifier, func(r rune) bool { return r == '$' || r == ':' })
+	if len(parts) != 5 {
+		return false
+	}
+	salt, err := base64.StdEncoding.DecodeString(parts[2])
+	if err != nil {
+		return false
+	}
+	want, err := scramVerifier(password, salt)
+	return err == nil && subtle.ConstantTimeCompare([]byte(want), []byte(verifier)) == 1
 }
 
 func sign(key []byte, message string) []byte {

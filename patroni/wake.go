@@ -74,6 +74,44 @@ func (w *waker) follow(ctx context.Context) {
 	}
 }
 
+// awaitLeaderSet waits until the leader tells that its server has other logins than
+// those of the set, and calls note with theirs. While nobody leads, what was last
+// told counts.
+func (w *waker) awaitLeaderSet(ctx context.Context, known int, note func(set int)) error {
+	return w.engine.Await(ctx, func() bool {
+		set, led := w.leaderSet()
+		if !led || set == known {
+			return false
+		}
+		note(set)
+		return true
+	})
+}
+
+// leaderSet returns the set of the logins that the leader's server has, noSet if it
+// does not say, and whether anybody leads.
+func (w *waker) leaderSet() (set int, led bool) {
+	leader, led := w.leaders.Get()
+	if !led {
+		return noSet, false
+	}
+	m, _ := w.members.Get(leader.Value)
+	set, known := m.Value.PasswordSet()
+	if !known {
+		set = noSet
+	}
+	return set, true
+}
+
+// loaded waits until the picture is there, and calls note with what leaderSet says.
+func (w *waker) loaded(ctx context.Context, note func(set int)) error {
+	return w.engine.Await(ctx, func() bool {
+		set, _ := w.leaderSet()
+		note(set)
+		return true
+	})
+}
+
 // leadsSeveral reports whether this node leads at least two others that follow it.
 func (w *waker) leadsSeveral() (several bool) {
 	w.engine.View(func() {

@@ -168,7 +168,9 @@ func (a *attendant) find(ctx context.Context, v volume) copies.Found {
 	return found
 }
 
-// logins returns what a node was given, if that can be read.
+// logins returns the passwords that a node was given, if that can be read: the last
+// ones, where they were replaced while it ran. Names are those of the cluster's
+// record.
 func logins(ctx context.Context, d *docker, container string) map[string]state.Credentials {
 	raw, ok, err := d.readFile(ctx, container, patroni.NodeFile)
 	if err != nil || !ok {
@@ -178,7 +180,16 @@ func logins(ctx context.Context, d *docker, container string) map[string]state.C
 	if err != nil {
 		return nil
 	}
-	return map[string]state.Credentials{
-		"superuser_credentials": n.Superuser, "replication_credentials": n.Replication, "admin_credentials": n.Admin, "rest_credentials": n.REST,
+	p := patroni.Passwords{Logins: state.Logins{Superuser: n.Superuser, Replication: n.Replication, Admin: n.Admin, REST: n.REST}}
+	if raw, ok, err := d.readFile(ctx, container, patroni.PasswordsFile); err == nil && ok {
+		if last, err := patroni.DecodePasswords(raw); err == nil {
+			p = last
+		}
 	}
+	known := map[string]state.Credentials{}
+	for prefix, l := range map[string]state.Logins{"": p.Logins, "spare_": p.Spare} {
+		known[prefix+"superuser_credentials"], known[prefix+"replication_credentials"] = l.Superuser, l.Replication
+		known[prefix+"admin_credentials"], known[prefix+"rest_credentials"] = l.Admin, l.REST
+	}
+	return known
 }

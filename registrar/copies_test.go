@@ -174,6 +174,22 @@ func TestRegistrarTellsItsCopies(t *testing.T) {
 	}
 }
 
+// TestRegistrarTellsReplacedPasswords: those that a node was given last, and the spare
+// ones.
+func TestRegistrarTellsReplacedPasswords(t *testing.T) {
+	s := newSite(t)
+	db := offered(cluster("db1", "n1"))
+	db.AdoptLogins()
+	s.record(cluster("db1", "n1"))
+	s.run()
+	s.await("there is a copy", func() bool { return s.copyOf("n1", nil).Bare })
+	s.record(db)
+	s.wantPasswords("n1", db)
+	if found := s.asked("first"); len(found) != 1 || found[0].Logins["rest_credentials"] != db.RESTCredentials || found[0].Logins["spare_admin_credentials"] != db.SpareAdmin {
+		t.Errorf("told: %+v", found)
+	}
+}
+
 // TestSealedCopiesAreToldAlone: where there is a key, no password is plain in etcd.
 func TestSealedCopiesAreToldAlone(t *testing.T) {
 	s := newSite(t)

@@ -12,6 +12,7 @@ import (
 	"github.com/docker/go-connections/nat"
 
 	"github.com/pgpatron/pgpatron/patroni"
+	"github.com/pgpatron/pgpatron/state"
 	"github.com/pgpatron/pgpatron/state/sealed"
 )
 
@@ -136,8 +137,8 @@ func tcpPort(port int) nat.Port { return nat.Port(fmt.Sprintf("%d/tcp", port)) }
 // nodeFile returns the content of a node's node.json.
 func (c Config) nodeFile(g goal, node string) ([]byte, error) {
 	cluster := g.cluster
-	if login := cluster.SuperuserCredentials; sealed.IsSealed(login.Password.Reveal()) {
-		return nil, fmt.Errorf("the cluster's record is sealed under key %s, which this registrar's record_key_file does not have: give it that of the brokers", cmp.Or(login.SealedBy, "of no name"))
+	if err := opened(cluster); err != nil {
+		return nil, err
 	}
 	n := patroni.NodeConfig{
 		InstanceID:  cluster.InstanceID,
@@ -161,4 +162,15 @@ func (c Config) nodeFile(g goal, node string) ([]byte, error) {
 		return nil, fmt.Errorf("the cluster's record is not complete: %w", err)
 	}
 	return json.Marshal(n)
+}
+
+// opened returns an error if the passwords of a record are sealed.
+func opened(c state.Cluster) error {
+	spare, _ := c.SpareLogins()
+	for _, login := range []state.Credentials{c.SuperuserCredentials, spare.Superuser} {
+		if sealed.IsSealed(login.Password.Reveal()) {
+			return fmt.Errorf("the cluster's record is sealed under key %s, which this registrar's record_key_file does not have: give it that of the brokers", cmp.Or(login.SealedBy, "of no name"))
+		}
+	}
+	return nil
 }

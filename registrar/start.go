@@ -89,6 +89,9 @@ func (w *worker) start(ctx context.Context, g goal, id string) error {
 		return err
 	}
 	if err := w.hand(ctx, g, id); err != nil {
+		if w.had(id).passwords.Edition != g.cluster.LoginEdition {
+			return err
+		}
 		w.log.WarnContext(ctx, "giving the node its certificate, it starts without", "err", err)
 	}
 	began := time.Now()

@@ -30,7 +30,7 @@ func (r *Registrar) watch(docker snapshot) {
 		targets[node] = watchdog.Target{
 			Instance: g.instance, Node: node, Started: c.startedAt, Container: c.id, PID: c.pid,
 			SQL: c.addrs[patroni.PostgreSQLPort].String(), API: "http://" + c.addrs[patroni.RESTPort].String(),
-			Login: g.cluster.AdminCredentials, Database: g.cluster.Database, Synchronous: g.cluster.Synchronous,
+			Login: g.cluster.AdminCredentials, Spare: g.cluster.SpareAdmin, Database: g.cluster.Database, Synchronous: g.cluster.Synchronous,
 		}
 	}
 	r.watchdog.Follow(targets)

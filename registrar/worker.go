@@ -50,7 +50,7 @@ type worker struct {
 	gone     bool      // removed, and seen to be gone
 	kept     bool      // its volume, which no record wants, is left alone
 	waiting  time.Time // since when, for the first list of what Docker has
-	handed   handed    // what the container has been given for TLS
+	handed   handed    // what the container has been given
 }
 
 func newWorker(c *crew, node string) *worker {
@@ -153,7 +153,7 @@ func (w *worker) work(ctx context.Context, g goal) (time.Duration, error) {
 		return w.renew(ctx, g, c)
 	case c.running:
 		w.say(state.PhaseRunning, "")
-		return w.certify(ctx, g, c)
+		return w.furnish(ctx, g, c)
 	}
 	return w.revive(ctx, g, c)
 }

@@ -18,6 +18,7 @@ var (
 	errHoldOver   = errors.New("no leader in time")
 	errHoldFull   = errors.New("too many connections wait for a leader")
 	errClientLeft = errors.New("the client left")
+	errNoFiles    = errors.New("no more files may be open")
 )
 
 // hold lets a session wait until there is a leader that takes writes. It follows
@@ -70,8 +71,13 @@ func (p *plane) wait(s *session) error {
 }
 
 // missed has the leader that could not be reached looked at again, and lets the
-// session wait.
+// session wait. Where this router has no file left to call it with, the leader is not
+// at fault, and another router may do better.
 func (p *plane) missed(s *session, err error) {
+	if isWantOfFiles(err) {
+		p.turnAway(s, errNoFiles)
+		return
+	}
 	g := s.reign
 	if g.ctx.Err() == nil {
 		p.metrics.dialFailures.Inc()
@@ -135,6 +141,9 @@ func (p *plane) turnAway(s *session, err error) {
 		p.refuse(s, p.breaker.refusal(true))
 	case errors.Is(err, errHoldOver), errors.Is(err, errHoldFull):
 		p.refuse(s, p.noLeader(s.home))
+	case errors.Is(err, errNoFiles):
+		p.metrics.refusals.WithLabelValues("no_files").Inc()
+		resetFD(s.client.fd)
 	case errors.Is(err, errClientLeft):
 		p.metrics.abandoned.Inc()
 		resetFD(s.client.fd)

@@ -168,7 +168,7 @@ func (l *listener) pause(err error) {
 
 // turnAway resets who waits to be accepted if there may be no more files open.
 func (l *listener) turnAway(err error) {
-	if err == unix.EMFILE || err == unix.ENFILE {
+	if isWantOfFiles(err) {
 		l.plane.metrics.refusals.WithLabelValues("no_files").Add(float64(l.plane.spare.turnAway(l.fd)))
 	}
 }

@@ -1,10 +1,14 @@
 package router
 
 import (
+	"errors"
 	"sync"
 
 	"golang.org/x/sys/unix"
 )
+
+// isWantOfFiles reports whether something failed because no more files may be open.
+func isWantOfFiles(err error) bool { return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) }
 
 // turnedAwayAtOnce is how many are turned away before others have a turn.
 const turnedAwayAtOnce = 256

@@ -3,7 +3,9 @@ package router
 import (
 	"bytes"
 	"errors"
+	"log/slog"
 	"net"
+	"os"
 	"strconv"
 	"syscall"
 	"testing"
@@ -18,26 +20,7 @@ func TestTurnedAwayForWantOfFiles(t *testing.T) {
 	t.Parallel()
 	registry := prometheus.NewRegistry()
 	p := &plane{metrics: newMetrics(registry), spare: newSpare()}
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { unix.Close(fd) })
-	if err := errors.Join(unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), unix.Listen(fd, 16)); err != nil {
-		t.Fatal(err)
-	}
-	bound, err := unix.Getsockname(fd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dial := func() net.Conn {
-		conn, err := net.Dial("tcp", "127.0.0.1:"+strconv.Itoa(bound.(*unix.SockaddrInet4).Port))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { conn.Close() })
-		return conn
-	}
+	fd, dial := listening(t)
 	l := &listener{plane: p, fd: fd}
 	waiting := []net.Conn{dial(), dial(), dial()}
 	l.turnAway(unix.ECONNABORTED)
@@ -61,6 +44,60 @@ func TestTurnedAwayForWantOfFiles(t *testing.T) {
 		t.Fatalf("who comes later: %v", err)
 	}
 	unix.Close(taken)
+}
+
+// A leader that can not be called for want of a file is not doubted.
+func TestNoLeaderIsDoubtedForWantOfFiles(t *testing.T) {
+	t.Parallel()
+	registry := prometheus.NewRegistry()
+	m := newMetrics(registry)
+	p := newPlane(Config{Registry: registry}, m, slog.Default())
+	r := newRoute(t.Context(), "a", m, slog.Default())
+	g := newReign(t.Context(), leader{member: "n1"})
+	r.reign = g
+	fd, dial := listening(t)
+	conn := dial()
+	client, err := acceptNow(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newSession(p, r, &loop{}, client)
+	s.reign = g
+	p.missed(s, os.NewSyscallError("socket", unix.EMFILE))
+	if r.current() != g {
+		t.Error("the leader is doubted")
+	}
+	if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the client reads %v, want a reset", err)
+	}
+	if got := refusedForFiles(t, registry); got != 1 {
+		t.Errorf("%v are counted as turned away, want 1", got)
+	}
+}
+
+// listening returns a socket that listens, and what connects to it.
+func listening(t *testing.T) (fd int, dial func() net.Conn) {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	if err := errors.Join(unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), unix.Listen(fd, 16)); err != nil {
+		t.Fatal(err)
+	}
+	bound, err := unix.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fd, func() net.Conn {
+		conn, err := net.Dial("tcp", "127.0.0.1:"+strconv.Itoa(bound.(*unix.SockaddrInet4).Port))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		return conn
+	}
 }
 
 // refusedForFiles reads the metric.

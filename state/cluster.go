@@ -50,6 +50,8 @@ type Cluster struct {
 	PostgresMajor int `json:"postgres_major,omitempty"`
 	// Settings are the PostgreSQL settings that the user asked for, by name.
 	Settings map[string]string `json:"settings,omitempty"`
+	// LoginChange tells of a replacement of the cluster's own passwords.
+	LoginChange
 }
 
 // CheckVersion returns a TooNewError if the record is too new for this program.

@@ -72,6 +72,8 @@ const (
 	// Move takes an instance to another site, where it is an Arrival.
 	Move    OperationType = "move"
 	Arrival OperationType = "arrival"
+	// Rotate replaces the passwords that the cluster has of its own.
+	Rotate OperationType = "rotate"
 )
 
 // OperationState is where an operation stands, in the words of the OSB API.

@@ -29,11 +29,18 @@ const (
 	ChangeExtensions StepKind = "change extensions"
 	// ProveWrite sees that a write through the public port works.
 	ProveWrite StepKind = "prove write"
+	// OfferPasswords makes new passwords and has every node know them.
+	OfferPasswords StepKind = "offer passwords"
+	// AdoptPasswords has the new passwords hold, and waits until they do.
+	AdoptPasswords StepKind = "adopt passwords"
+	// RetirePasswords has everybody forget the others.
+	RetirePasswords StepKind = "retire passwords"
 )
 
 // StepKinds are all of them: those of operations that need no other site.
 var StepKinds = []StepKind{
 	AddNode, AwaitNode, ReshapeNode, RestartNode, HandOver, RemoveNode, ReleaseNode, Configure, ChangeExtensions, ProveWrite,
+	OfferPasswords, AdoptPasswords, RetirePasswords,
 }
 
 // The kinds of steps by which an instance moves to another site, at its home.
@@ -83,6 +90,8 @@ type Step struct {
 	Settings    map[string]string `json:"settings,omitempty"`
 	Reset       []string          `json:"reset,omitempty"`
 	Extensions  []string          `json:"extensions,omitempty"`
+	// Edition is the cluster's LoginEdition that a step about passwords leads to.
+	Edition int `json:"edition,omitempty"`
 }
 
 // Change is what an update turns its instance into when it succeeds.

@@ -58,6 +58,11 @@ func (c *Client) Recreate(ctx context.Context, id string) (Operation, error) {
 	return ask[Operation](ctx, c, http.MethodPost, instancePath(id)+"/recreate?lose_data=true", nil)
 }
 
+// Rotate replaces the passwords that a cluster has of its own.
+func (c *Client) Rotate(ctx context.Context, id string) (Operation, error) {
+	return ask[Operation](ctx, c, http.MethodPost, instancePath(id)+"/rotate", nil)
+}
+
 // Move takes an instance to another site.
 func (c *Client) Move(ctx context.Context, id, site string) (Operation, error) {
 	return ask[Operation](ctx, c, http.MethodPost, instancePath(id)+"/move?site="+url.QueryEscape(site), nil)

@@ -25,6 +25,10 @@ type Site interface {
 	// Recreate makes new, empty nodes for an instance whose data is lost, with
 	// the same port, database and logins.
 	Recreate(ctx context.Context, id string) (Operation, error)
+	// Rotate replaces the passwords that a cluster has of its own: of superuser,
+	// replication, admin and REST API. Asked for again meanwhile it is the same
+	// operation.
+	Rotate(ctx context.Context, id string) (Operation, error)
 	// Move takes an instance to another site of the federation, with its port.
 	Move(ctx context.Context, id, site string) (Operation, error)
 	// StopForwarding ends that the port of an instance that has moved leads to where

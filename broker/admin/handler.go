@@ -23,6 +23,7 @@ func Routes(router chi.Router, site Site, log *slog.Logger) {
 	router.Get("/instances/{id}", h.get(h.instance))
 	router.Patch("/instances/{id}", h.change)
 	router.Post("/instances/{id}/recreate", h.act(h.recreate))
+	router.Post("/instances/{id}/rotate", h.act(h.rotate))
 	router.Post("/instances/{id}/operation/resume", h.act(h.resume))
 	router.Post("/instances/{id}/operation/abandon", h.act(h.abandon))
 	router.Post("/instances/{id}/move", h.act(h.move))
@@ -128,6 +129,10 @@ func (h handler) recreate(ctx context.Context, r *http.Request) (any, error) {
 		return nil, Errorf(http.StatusBadRequest, "lose_data: must be true: an instance that is made anew is empty")
 	}
 	return h.site.Recreate(ctx, id(r))
+}
+
+func (h handler) rotate(ctx context.Context, r *http.Request) (any, error) {
+	return h.site.Rotate(ctx, id(r))
 }
 
 func (h handler) move(ctx context.Context, r *http.Request) (any, error) {

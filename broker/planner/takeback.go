@@ -36,7 +36,10 @@ func TakeBack(op state.Operation, cluster state.Cluster) []state.Step {
 			Reset: without(current.Settings, cluster.Settings),
 		}, "set what was set before")
 	}
-	back.add(state.Step{Kind: state.ProveWrite}, "write through port %d", cluster.AllocatedPort)
+	if op.Type == state.Rotate {
+		back.keepPasswords()
+	}
+	back.proveWrite()
 	return back.steps
 }
 

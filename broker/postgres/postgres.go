@@ -88,23 +88,11 @@ type endpoint struct {
 	roots *x509.CertPool
 }
 
-// session runs work on a connection of the admin role. It is over TLS where the
-// server speaks that: one from before there were certificates does not.
+// session runs work on a connection of the admin role.
 func (e endpoint) session(ctx context.Context, c state.Cluster, work func(ctx context.Context, conn *pgx.Conn) error) error {
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
-	// The string keeps what the environment says about PostgreSQL out.
-	cfg, err := pgx.ParseConfig("host=localhost port=5432 user=admin password=none dbname=app sslmode=disable application_name=pgpatron")
-	if err != nil {
-		return err
-	}
-	cfg.Host, cfg.Port = e.host, e.port
-	if e.roots != nil {
-		cfg.TLSConfig = &tls.Config{RootCAs: e.roots, ServerName: e.host, MinVersion: tls.VersionTLS12}
-		cfg.Fallbacks = []*pgconn.FallbackConfig{{Host: e.host, Port: e.port}}
-	}
-	cfg.Database, cfg.User, cfg.Password = c.Database, c.AdminCredentials.Username, c.AdminCredentials.Password.Reveal()
-	conn, err := pgx.ConnectConfig(ctx, cfg)
+	conn, err := e.connect(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -112,6 +100,38 @@ func (e endpoint) session(ctx context.Context, c state.Cluster, work func(ctx co
 	// The work's outcome is known; a failed good-bye changes nothing.
 	_ = conn.Close(ctx)
 	return err
+}
+
+// connect logs in as the admin. While passwords are replaced, there are two of which
+// either may hold.
+func (e endpoint) connect(ctx context.Context, c state.Cluster) (conn *pgx.Conn, err error) {
+	for _, login := range c.AdminLogins() {
+		conn, err = e.logIn(ctx, login, c.Database)
+		if wrong, ok := errors.AsType[*pgconn.PgError](err); !ok || wrong.Code != invalidPassword {
+			return conn, err
+		}
+	}
+	return nil, err
+}
+
+// invalidPassword is what PostgreSQL answers to a password that is not the one.
+const invalidPassword = "28P01"
+
+// logIn connects over TLS where the server speaks that: one from before there were
+// certificates does not.
+func (e endpoint) logIn(ctx context.Context, login state.Credentials, database string) (*pgx.Conn, error) {
+	// The string keeps what the environment says about PostgreSQL out.
+	cfg, err := pgx.ParseConfig("host=localhost port=5432 user=admin password=none dbname=app sslmode=disable application_name=pgpatron")
+	if err != nil {
+		return nil, err
+	}
+	cfg.Host, cfg.Port = e.host, e.port
+	if e.roots != nil {
+		cfg.TLSConfig = &tls.Config{RootCAs: e.roots, ServerName: e.host, MinVersion: tls.VersionTLS12}
+		cfg.Fallbacks = []*pgconn.FallbackConfig{{Host: e.host, Port: e.port}}
+	}
+	cfg.Database, cfg.User, cfg.Password = database, login.Username, login.Password.Reveal()
+	return pgx.ConnectConfig(ctx, cfg)
 }
 
 // execer is what runs a statement.

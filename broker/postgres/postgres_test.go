@@ -63,6 +63,25 @@ func TestServerWithoutTLSIsReached(t *testing.T) {
 	}
 }
 
+// While the admin's password is replaced either may hold; another one does not.
+func TestServerIsReachedWithEitherPassword(t *testing.T) {
+	i := newInstance(t)
+	right, wrong := i.cluster.AdminCredentials, i.cluster.AdminCredentials
+	wrong.Password = "wrong"
+	for name, c := range map[string]struct {
+		login, spare state.Credentials
+		let          bool
+	}{
+		"the first": {right, wrong, true}, "the spare one": {wrong, right, true}, "none": {wrong, wrong, false}, "no spare one": {wrong, state.Credentials{}, false},
+	} {
+		i.cluster.AdminCredentials, i.cluster.SpareAdmin = c.login, c.spare
+		err := i.database.ProveWrite(t.Context(), i.cluster)
+		if refused, ok := errors.AsType[*pgconn.PgError](err); c.let && err != nil || !c.let && (!ok || refused.Code != "28P01") {
+			t.Errorf("%s is the right one: got %v", name, err)
+		}
+	}
+}
+
 // drop leaves nothing of the test on the server.
 func (i *instance) drop() {
 	conn, err := pgx.Connect(context.Background(), i.url)

@@ -83,9 +83,10 @@ func runNode(ctx context.Context, node patroni.NodeConfig, log *slog.Logger) err
 			Sockets:       patroni.SocketPath,
 			PostBootstrap: self + " post-bootstrap",
 		},
-		TLSFile: patroni.TLSFile,
-		Signals: signals,
-		Log:     log,
+		TLSFile:       patroni.TLSFile,
+		PasswordsFile: patroni.PasswordsFile,
+		Signals:       signals,
+		Log:           log,
 	}
 	return n.Run(ctx)
 }

@@ -19,7 +19,7 @@ func instancesCommand() *cobra.Command {
 			return instances, func(w io.Writer) { instanceTable(w, instances) }, err
 		})
 	addFilter(list, &f)
-	list.AddCommand(showInstanceCommand(), recreateCommand())
+	list.AddCommand(showInstanceCommand(), recreateCommand(), rotateCommand())
 	return list
 }
 

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/pgpatron/pgpatron/state"
 )
 
 // reply is how PostgreSQL took a question.
@@ -48,7 +50,20 @@ func (p *postgres) ask(ctx context.Context) (reply, bool) {
 	return answered, len(results) == 1 && len(results[0].Rows) == 1 && string(results[0].Rows[0][0]) == "f"
 }
 
+// connect logs in, with the spare login if the first one's password is not taken:
+// passwords are being replaced then.
 func (p *postgres) connect(ctx context.Context) (*pgconn.PgConn, error) {
+	conn, err := p.logIn(ctx, p.target.Login)
+	if wrong, ok := errors.AsType[*pgconn.PgError](err); ok && wrong.Code == invalidPassword && p.target.Spare.Password != "" {
+		return p.logIn(ctx, p.target.Spare)
+	}
+	return conn, err
+}
+
+// invalidPassword is what PostgreSQL answers to a password that is not the one.
+const invalidPassword = "28P01"
+
+func (p *postgres) logIn(ctx context.Context, login state.Credentials) (*pgconn.PgConn, error) {
 	// The string keeps what the environment says about PostgreSQL out.
 	cfg, err := pgconn.ParseConfig("host=localhost port=5432 user=none password=none dbname=none sslmode=disable application_name=pgpatron-watchdog")
 	if err != nil {
@@ -59,7 +74,7 @@ func (p *postgres) connect(ctx context.Context) (*pgconn.PgConn, error) {
 		return nil, err
 	}
 	cfg.Host, cfg.Port = addr.Addr().String(), addr.Port()
-	cfg.User, cfg.Password, cfg.Database = p.target.Login.Username, p.target.Login.Password.Reveal(), p.target.Database
+	cfg.User, cfg.Password, cfg.Database = login.Username, login.Password.Reveal(), p.target.Database
 	return pgconn.ConnectConfig(ctx, cfg)
 }
 

@@ -29,9 +29,10 @@ type Target struct {
 	PID       int
 	// SQL is the host:port of PostgreSQL, API the URL of Patroni's REST API.
 	SQL, API string
-	// Login and Database are what PostgreSQL is asked with.
-	Login    state.Credentials
-	Database string
+	// Login and Database are what PostgreSQL is asked with, and Spare, if there is
+	// one, where it does not take the Login's password.
+	Login, Spare state.Credentials
+	Database     string
 	// Synchronous says that a standby has every acknowledged write.
 	Synchronous bool
 }

@@ -103,8 +103,14 @@ func (m *maker) fill(cluster *state.Cluster, chosen Volume, volumes []Volume) (m
 	}{
 		{"superuser_credentials", &cluster.SuperuserCredentials}, {"replication_credentials", &cluster.ReplicationCredentials},
 		{"admin_credentials", &cluster.AdminCredentials}, {"rest_credentials", &cluster.RESTCredentials},
+		{"spare_superuser_credentials", &cluster.SpareSuperuser}, {"spare_replication_credentials", &cluster.SpareReplication},
+		{"spare_admin_credentials", &cluster.SpareAdmin}, {"spare_rest_credentials", &cluster.SpareREST},
 	} {
-		for _, v := range volumes {
+		if _, replaced := cluster.SpareLogins(); !replaced && strings.HasPrefix(login.name, "spare_") {
+			continue
+		}
+		// The last one counts: nodes that were down may tell passwords from before.
+		for _, v := range append(slices.Clone(volumes), chosen) {
 			if known := v.Logins[login.name]; known.Password != "" && known.Username == login.into.Username {
 				*login.into = known
 			}

@@ -202,6 +202,36 @@ func TestPasswordsFromTheNodes(t *testing.T) {
 	}
 }
 
+// A node that was down while passwords were replaced tells old ones: those that the
+// node of the newest copy was given count. Spare ones come back, too.
+func TestPasswordsThatWereReplaced(t *testing.T) {
+	s := newScene(t)
+	s.answered("b1", "b2")
+	given := func(node, password string, age int64, edition int) {
+		c := cluster("a", 30000, "n1", "n2")
+		c.LoginEdition = edition
+		for _, login := range []*state.Credentials{
+			&c.SuperuserCredentials, &c.ReplicationCredentials, &c.AdminCredentials, &c.RESTCredentials,
+			&c.SpareSuperuser, &c.SpareReplication, &c.SpareAdmin, &c.SpareREST,
+		} {
+			*login = state.Credentials{Username: "u"}
+		}
+		v := s.volume(node, age, c)
+		v.Copy.Bare, v.Logins = true, map[string]state.Credentials{}
+		for _, name := range []string{"superuser", "replication", "admin", "rest"} {
+			v.Logins[name+"_credentials"] = state.Credentials{Username: "u", Password: state.Secret(password)}
+			v.Logins["spare_"+name+"_credentials"] = state.Credentials{Username: "u", Password: state.Secret("spare " + password)}
+		}
+	}
+	given("n1", "new", 10, 2)
+	given("n2", "old", 5, 0)
+	in := s.plan(recovery.Choices{}).Instances[0]
+	got, err := state.JSON[state.Cluster]([]byte(value(in, state.ClusterKey("a"))))
+	if err != nil || got.AdminCredentials.Password != "new" || got.SpareREST.Password != "spare new" {
+		t.Errorf("the record is %v, %v", value(in, state.ClusterKey("a")), err)
+	}
+}
+
 func TestCopiesThatContradict(t *testing.T) {
 	s := newScene(t)
 	s.answered("b1", "b2")

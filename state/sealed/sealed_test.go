@@ -21,6 +21,7 @@ func record() state.Cluster {
 		InstanceID: "a", AllocatedPort: 30000, Version: 1, Nodes: []state.Node{{NodeID: "n"}},
 		AdminCredentials: login, SuperuserCredentials: login, ReplicationCredentials: login, RESTCredentials: login,
 		AppCredentials: state.Credentials{Username: "owner"},
+		LoginChange:    state.LoginChange{LoginEdition: 2, LoginSet: 1, SpareSuperuser: login, SpareReplication: login, SpareAdmin: login, SpareREST: login},
 	}
 }
 
@@ -84,7 +85,7 @@ func TestRecordsAreSealedInEtcd(t *testing.T) {
 				t.Fatal(err)
 			}
 			raw := get(t, without, key)
-			if strings.Contains(raw, word) || strings.Count(raw, "sealed:") != 4 {
+			if strings.Contains(raw, word) || strings.Count(raw, "sealed:") != 8 {
 				t.Errorf("etcd has %s", raw)
 			}
 			wantRecord(t, get(t, with, key))
@@ -157,7 +158,7 @@ func TestKeysAreRotated(t *testing.T) {
 	if _, err := with.Put(t.Context(), key, encoded(t)); err != nil {
 		t.Fatal(err)
 	}
-	if raw := get(t, without, key); strings.Count(raw, `"sealed_by":"`+idOf('a')+`"`) != 4 {
+	if raw := get(t, without, key); strings.Count(raw, `"sealed_by":"`+idOf('a')+`"`) != 8 {
 		t.Errorf("the key is not named: %s", raw)
 	}
 	for name, test := range map[string]struct {
