@@ -62,9 +62,13 @@ func New(cfg Config, client *clientv3.Client) (*Broker, error) {
 	if cfg.GlobalPorts != nil {
 		cfg.GlobalPorts.Watch(schema)
 	}
+	site, err := siteFile(cfg.SiteFile).read()
+	if err != nil {
+		return nil, err
+	}
 	b.driver = newDriver(cfg, b.tables, state.NewElection(schema, "broker"))
 	engine, err := state.NewEngine(state.EngineConfig{
-		Client: client, Schema: schema, Reactor: b.driver, Name: "broker",
+		Client: client, Schema: schema, Reactor: b.driver, Name: "broker", Site: site,
 		SessionTTL: sessionTTL, Log: cfg.Log, Registerer: cfg.Metrics,
 	})
 	if err != nil {
@@ -99,6 +103,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	}
 	tasks, ctx := errgroup.WithContext(ctx)
 	tasks.Go(func() error { return b.engine.Run(ctx) })
+	tasks.Go(func() error { return b.keepSite(ctx) })
 	tasks.Go(func() error { return b.driver.pace(ctx, b.engine.Wake) })
 	tasks.Go(func() error {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {

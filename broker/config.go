@@ -87,6 +87,9 @@ type Config struct {
 	EventsAge  time.Duration
 	// Seal closes the secrets of bindings. All brokers of a site share its keys.
 	Seal *sealed.Ring
+	// SiteFile keeps the id of the site, so that a broker that is started over an etcd
+	// that was emptied knows that it was. Empty: it does not.
+	SiteFile string
 	// Database changes logins in instances. nil: PostgreSQL through RouterHost.
 	Database Database
 	// Hostname names this broker where it is elected.

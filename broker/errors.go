@@ -25,6 +25,9 @@ func asAnswer(err error) error {
 	if newer, ok := errors.AsType[*state.TooNewError](err); ok {
 		return osb.Answer(http.StatusServiceUnavailable, "", "%s", newer.Error())
 	}
+	if errors.Is(err, state.ErrReplaced) {
+		return osb.Answer(http.StatusServiceUnavailable, "", "%s", state.ErrReplaced)
+	}
 	return err
 }
 

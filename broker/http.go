@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"net/http"
 
@@ -8,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/pgpatron/pgpatron/broker/osb"
+	"github.com/pgpatron/pgpatron/state"
 )
 
 // Handler returns the OSB API, and /healthz and /metrics, which ask for no
@@ -23,38 +26,65 @@ func (b *Broker) Handler() http.Handler {
 		root.Route("/admin", b.operatorRoutes)
 	}
 	root.Group(func(api chi.Router) {
-		api.Use(b.refuseOutdated)
+		api.Use(refuse(b.unfit))
 		osb.Routes(api, b, b.cfg.platformLogins(), b.log)
 	})
 	return osb.RawPath(root)
 }
 
-// refuseOutdated refuses all requests but that for the catalog while the site's
-// records are too new: what this broker would say of them may be wrong.
-func (b *Broker) refuseOutdated(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := b.outdated(); err != nil && r.URL.Path != "/v2/catalog" {
-			osb.Respond(w, http.StatusServiceUnavailable, "%s", err)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
+// refuse refuses all requests but that for the catalog for a reason, as long as there
+// is one.
+func refuse(reason func() error) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if err := reason(); err != nil && r.URL.Path != "/v2/catalog" {
+				osb.Respond(w, http.StatusServiceUnavailable, "%s", err)
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
 }
 
+// unfit returns why the broker can say nothing to a platform: nothing is known of the
+// site's records yet, etcd has lost them, or they are too new.
+func (b *Broker) unfit() error {
+	return cmp.Or(b.engine.Held(), b.unread(), b.lost(), b.outdated())
+}
+
+// unread returns that etcd was not read yet, if so.
+func (b *Broker) unread() error {
+	select {
+	case <-b.engine.Ready():
+		return nil
+	default:
+		return errUnread
+	}
+}
+
+var errUnread = errors.New("etcd has not been read yet")
+
+// lost returns which backend knows that etcd has lost the site's records. This broker
+// came too late to know it by itself.
+func (b *Broker) lost() (err error) {
+	b.engine.View(func() {
+		for loss := range b.tables.losses.All() {
+			err = fmt.Errorf("backend %s: %w", loss.Value.Backend, state.ErrReplaced)
+		}
+	})
+	return err
+}
+
+// outdated returns why the broker can not understand the site's records, if they are
+// too new.
 func (b *Broker) outdated() (err error) {
 	b.engine.View(func() { err = b.tables.format.Check() })
 	return err
 }
 
-// healthz says whether the broker has its picture of etcd, and can read it.
+// healthz says whether the broker has its picture of etcd, and etcd is what it was.
 func (b *Broker) healthz(w http.ResponseWriter, _ *http.Request) {
-	select {
-	case <-b.engine.Ready():
-	default:
-		http.Error(w, "etcd has not been read yet", http.StatusServiceUnavailable)
-		return
-	}
-	if err := b.outdated(); err != nil {
+	if err := b.unfit(); err != nil {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
 	}

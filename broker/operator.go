@@ -21,7 +21,7 @@ var _ admin.Site = operator{}
 // operatorRoutes adds the operator's API.
 func (b *Broker) operatorRoutes(api chi.Router) {
 	login := state.Credentials{Username: b.cfg.AdminUsername, Password: b.cfg.AdminPassword}
-	api.Use(osb.Authenticate("pgpatron operator", login), osb.Audit(b.log, operatorRequest), b.refuseOutdated)
+	api.Use(osb.Authenticate("pgpatron operator", login), osb.Audit(b.log, operatorRequest), refuse(b.outdated))
 	admin.Routes(api, operator{b}, b.log)
 }
 

@@ -25,9 +25,13 @@ func (b *Broker) read(ctx context.Context, keys ...string) (records, error) {
 	for _, key := range keys {
 		gets = append(gets, clientv3.OpGet(key))
 	}
+	recognise := b.engine.Recognise()
 	resp, err := b.client.Txn(ctx).Then(gets...).Commit()
 	if err != nil {
 		return nil, fmt.Errorf("reading etcd: %w", err)
+	}
+	if err := recognise(resp.Header); err != nil {
+		return nil, err // that a record is not there says nothing
 	}
 	found := records{}
 	for _, r := range resp.Responses {

@@ -187,7 +187,21 @@ func (s *site) awaitBackend() {
 	}
 }
 
+// run runs another broker until stop and waits until it can answer.
 func (s *site) run() (b *broker.Broker, base string, stop func()) {
+	s.t.Helper()
+	b, stop = s.launch()
+	ready, done := context.WithTimeout(s.t.Context(), fixtures.Patience)
+	defer done()
+	addr, err := b.Ready(ready)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return b, "http://" + addr.String(), stop
+}
+
+// launch runs another broker until stop.
+func (s *site) launch() (b *broker.Broker, stop func()) {
 	s.t.Helper()
 	b, err := broker.New(s.config, cmp.Or(s.through, s.client))
 	if err != nil {
@@ -202,13 +216,7 @@ func (s *site) run() (b *broker.Broker, base string, stop func()) {
 			s.t.Errorf("broker: %v", err)
 		}
 	})
-	ready, done := context.WithTimeout(s.t.Context(), fixtures.Patience)
-	defer done()
-	addr, err := b.Ready(ready)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return b, "http://" + addr.String(), stop
+	return b, stop
 }
 
 func (s *site) poll(what string, cond func() bool) {

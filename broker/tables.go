@@ -43,6 +43,8 @@ type tables struct {
 	// ports that do not lead where they usually do.
 	moves    *state.Table[state.MoveNote]
 	forwards *state.Table[state.Forward]
+	// losses are the backends that know more of the site than etcd does.
+	losses *state.Table[state.Loss]
 	// format is the version of the site's records.
 	format *state.Format
 	// siteCA is who signs the nodes' certificates.
@@ -78,6 +80,7 @@ func newTables(s *state.Schema) *tables {
 		forwards:     state.Register(s, state.ForwardPattern, state.JSON[state.Forward]),
 		siteCA:       state.Register(s, state.SiteCAPattern, state.JSON[state.SiteCA]),
 		certificates: state.Register(s, state.CertificatePattern, state.JSON[state.Certificate]),
+		losses:       state.Register(s, state.LossPattern, state.JSON[state.Loss]),
 		format:       state.NewFormat(s),
 	}
 }

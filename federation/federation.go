@@ -35,6 +35,7 @@ type Federation struct {
 	carrier  *carrier
 	pki      *pki
 	peers    *peers
+	troubles troubles
 	// listening is closed when addr is bound.
 	listening chan struct{}
 	addr      net.Addr
@@ -68,6 +69,11 @@ func New(cfg Config, client *clientv3.Client) (*Federation, error) {
 		return nil, err
 	}
 	f.engine, f.store.engine, f.store.client = engine, engine, client
+	if cfg.Metrics != nil {
+		if err := cfg.Metrics.Register(collector{f}); err != nil {
+			return nil, err
+		}
+	}
 	f.store.ports, f.store.ttl, f.store.fresh = cfg.Ports, cfg.Lease, uuid.NewString
 	f.store.own = Self{Peer: Peer{DC: cfg.DC, UUID: uuid.NewString(), Address: cfg.Address}, State: Standalone}
 	return f, nil

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -25,6 +26,7 @@ const maxBody = 16 << 20
 type peers struct {
 	keys    *pki
 	timeout time.Duration
+	silence silence
 
 	// mu guards clients.
 	mu      sync.Mutex
@@ -81,6 +83,9 @@ func (p *peers) call(ctx context.Context, to Peer, method, path string, token st
 		req.Header.Set("Authorization", "Bearer "+token.Reveal())
 	}
 	resp, err := c.Do(req)
+	if !errors.Is(ctx.Err(), context.Canceled) {
+		p.silence.note(to.DC, err == nil)
+	}
 	if err != nil {
 		return err
 	}

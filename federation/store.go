@@ -32,6 +32,8 @@ type store struct {
 	ttl    time.Duration
 	fresh  func() string
 
+	self        *state.Table[Self]
+	overlay     *state.Table[Overlay]
 	log         *state.Table[Entry]
 	outbox      *state.Table[Letter]
 	gips        *state.Table[GIP]
@@ -51,6 +53,8 @@ func newStore(schema *state.Schema) *store {
 		schema.Watch(prefix)
 	}
 	return &store{
+		self:        state.Register(schema, state.FederationSelfPattern, state.JSON[Self]),
+		overlay:     state.Register(schema, state.FederationOverlayPattern, state.JSON[Overlay]),
 		log:         state.Register(schema, state.FederationLogPattern, state.JSON[Entry]),
 		outbox:      state.Register(schema, state.FederationOutboxPattern, state.JSON[Letter]),
 		gips:        state.Register(schema, state.FederationGIPPattern, state.JSON[GIP]),
@@ -124,6 +128,29 @@ func (st *store) homeOf(instance string) string {
 		}
 	}
 	return ""
+}
+
+// stands returns what the site knows of itself, and the state that it is in, by the
+// picture as it is.
+func (st *store) stands() (Self, State) {
+	self := st.own
+	if e, known := st.self.Get(); known {
+		self = e.Value
+	}
+	if e, waits := st.overlay.Get(); waits {
+		return self, e.Value.Kind
+	}
+	return self, self.State
+}
+
+// movesUnderWay counts the instances that move, by the picture as it is.
+func (st *store) movesUnderWay() (n int) {
+	for e := range st.moves.All() {
+		if e.Params[1] == state.MoveOwn {
+			n++
+		}
+	}
+	return n
 }
 
 func (st *store) grant(ctx context.Context, ttl time.Duration) (clientv3.LeaseID, error) {

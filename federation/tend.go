@@ -35,10 +35,12 @@ func (f *Federation) tend(ctx context.Context) error {
 		return err
 	}
 	f.rounds(ctx, f.wake, func() {
-		if f.elected.Load() {
-			f.serveWants(ctx)
-			f.work(ctx, f.chores(ctx))
+		if !f.elected.Load() {
+			f.peers.silence.forget()
+			return
 		}
+		f.serveWants(ctx)
+		f.work(ctx, f.chores(ctx))
 	})
 	return nil
 }
@@ -108,6 +110,7 @@ func (f *Federation) work(ctx context.Context, c chores) {
 // try logs what did not work this time.
 func (f *Federation) try(ctx context.Context, doing string, err error, attrs ...any) {
 	if err != nil && ctx.Err() == nil {
+		f.troubles.add()
 		f.log.WarnContext(ctx, doing+", will retry", append(attrs, "err", err)...)
 	}
 }
@@ -126,6 +129,7 @@ func (f *Federation) exchange(ctx context.Context, req Request, take func(*Site,
 	defer cancel()
 	reply, failure := f.peers.send(ctx, req, "")
 	if failure != nil {
+		f.troubles.add()
 		f.log.DebugContext(ctx, "request not done, will retry", "verb", string(req.Verb), "to", req.To.DC, "err", failure)
 	}
 	err := f.store.do(context.WithoutCancel(ctx), "answer to "+string(req.Verb), func(s *Site) error { return take(s, req, reply, failure) })

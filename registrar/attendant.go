@@ -30,15 +30,18 @@ const (
 	answerTimeout = 5 * time.Second
 )
 
-// attendant tells whoever recovers the site what copies the volumes here carry. It
-// looks at etcd by itself: the engine's picture is of the etcd that is gone.
+// attendant tells whoever recovers the site what copies the volumes here carry, and
+// its witness that there is something to recover. It looks at etcd by itself: the
+// engine's picture is of the etcd that is gone.
 type attendant struct {
 	etcd *clientv3.Client
 	cfg  Config
 	log  *slog.Logger
 	// docker is without an owner: volumes of any site are told.
 	docker *docker
-	held   func() error
+	// engine knows etcd from another.
+	engine  *state.Engine
+	witness witness
 	// answered is the request that was answered last.
 	answered string
 }
@@ -57,18 +60,24 @@ func (a *attendant) Run(ctx context.Context) error {
 	return nil
 }
 
-// look answers, if somebody asks.
+// look tells what has been lost, and answers if somebody asks.
 func (a *attendant) look(ctx context.Context) error {
-	site, asked, err := a.ask(ctx)
+	site, asked, replaced, err := a.ask(ctx)
 	if err != nil {
 		return nil // the engine tells that etcd is away
 	}
-	if site != "" && site != a.cfg.Site && a.held() == nil {
+	if site != "" && site != a.cfg.Site && !replaced {
 		return fmt.Errorf("%w: %s in the place of %s", ErrOtherSite, site, a.cfg.Site)
 	}
-	if asked == "" {
-		return nil
+	err = a.witness.look(ctx, replaced)
+	if asked != "" {
+		err = errors.Join(err, a.respond(ctx, asked))
 	}
+	return err
+}
+
+// respond answers a request, once.
+func (a *attendant) respond(ctx context.Context, asked string) error {
 	request, err := state.JSON[copies.Request]([]byte(asked))
 	if err != nil || request.ID == a.answered {
 		return err
@@ -80,13 +89,15 @@ func (a *attendant) look(ctx context.Context) error {
 	return nil
 }
 
-// ask returns the site that etcd serves, and the request there is, if any.
-func (a *attendant) ask(ctx context.Context) (site, request string, err error) {
+// ask returns the site that etcd serves, the request there is, if any, and whether
+// that is another etcd than the engine's.
+func (a *attendant) ask(ctx context.Context) (site, request string, replaced bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
+	recognise := a.engine.Recognise()
 	resp, err := a.etcd.Txn(ctx).Then(clientv3.OpGet(state.SiteKey()), clientv3.OpGet(state.RecoveryKey())).Commit()
 	if err != nil {
-		return "", "", err
+		return "", "", false, err
 	}
 	value := func(i int) string {
 		for _, kv := range resp.Responses[i].GetResponseRange().Kvs {
@@ -94,7 +105,7 @@ func (a *attendant) ask(ctx context.Context) (site, request string, err error) {
 		}
 		return ""
 	}
-	return value(0), value(1), nil
+	return value(0), value(1), recognise(resp.Header) != nil, nil
 }
 
 // answer tells of every volume of this backend.

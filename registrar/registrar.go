@@ -103,7 +103,9 @@ func New(cfg Config, client *clientv3.Client) (*Registrar, error) {
 	r.docker = &docker{client: connection, owner: owner{site: cfg.Site, backend: r.backend}}
 	r.inventory = newInventory(r.moved)
 	r.copyist = newCopyist(cfg, client, r.docker, r.inventory, r.log)
-	r.attendant = &attendant{etcd: client, cfg: cfg, docker: &docker{client: connection}, held: r.engine.Held, log: r.log}
+	r.attendant = &attendant{
+		etcd: client, cfg: cfg, docker: &docker{client: connection}, engine: r.engine, witness: witness{etcd: client, cfg: cfg}, log: r.log,
+	}
 	r.watcher = &watcher{docker: r.docker, inventory: r.inventory, log: r.log}
 	r.meter = &meter{docker: r.docker, fullAt: cfg.DiskReadOnly, changed: r.wake, log: r.log}
 	r.guard = newGuard(r.log)
@@ -170,6 +172,10 @@ func (r *Registrar) Ready(ctx context.Context) error {
 		return there && r.claim.wrote(found.Value) && found.Value.Healthy()
 	})
 }
+
+// Held returns why nothing is changed while etcd is not the one that it was; nil
+// while it is. The nodes run on.
+func (r *Registrar) Held() error { return r.engine.Held() }
 
 // moved is told when something of a node on Docker is not as it was.
 func (r *Registrar) moved(node string) {

@@ -118,8 +118,10 @@ type Engine struct {
 
 	// origin is the etcd that the picture is of; held says that another answers.
 	// suspect is told when one may.
-	origin  atomic.Pointer[origin]
-	held    atomic.Bool
+	origin atomic.Pointer[origin]
+	held   atomic.Bool
+	// fed is up to which revision the watch has come: origin has it when that ends.
+	fed     atomic.Int64
 	suspect chan struct{}
 
 	// mu guards the store and its tables: the loop writes, others read.

@@ -138,6 +138,7 @@ func (e *Engine) watchOnce(ctx context.Context, feed *feed, revision int64) (int
 			silence.Reset(e.cfg.SilenceTimeout)
 			e.noteMember(resp)
 			revision = e.feedResponse(feed, resp, revision)
+			e.fed.Store(revision)
 		}
 	}
 }

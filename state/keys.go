@@ -58,8 +58,10 @@ const (
 	RecoveryPattern = "/registry/recovery"
 	AnswerPattern   = "/registry/recovery/{backend}"
 	CopyPattern     = "/registry/recovery/{backend}/{node}"
-	SitePattern     = "/site"
-	EraPattern      = "/site/era"
+	// LossPattern says that etcd is not the one with the site's records.
+	LossPattern = LossPrefix + "{backend}"
+	SitePattern = "/site"
+	EraPattern  = "/site/era"
 	// The patterns of what a site knows of its federation.
 	FederationSelfPattern    = FederationPrefix + "self"
 	FederationOverlayPattern = FederationPrefix + "overlay"
@@ -101,6 +103,9 @@ var reserved = []string{"service", "routing", "serviceinstance", "state", "regis
 
 // HostPrefix is above every key of HostPattern.
 const HostPrefix = "/registry/hosts/"
+
+// LossPrefix is above every key of LossPattern.
+const LossPrefix = "/registry/lost/"
 
 // ServicePrefix is the namespace that Patroni is given: its keys of one
 // cluster are ServicePrefix, the escaped instance id, a slash and a name.
@@ -297,6 +302,10 @@ func AnswerKey(backend string) string { return fill(AnswerPattern, backend) }
 
 // CopyKey tells the copy on one node's volume. Leased.
 func CopyKey(backend, node string) string { return fill(CopyPattern, backend, node) }
+
+// LossKey says that a backend's registrar knows more of the site than etcd does
+// (Loss). Leased.
+func LossKey(backend string) string { return fill(LossPattern, backend) }
 
 // SiteKey holds the random id of the site that this etcd cluster serves.
 func SiteKey() string { return SitePattern }

@@ -21,6 +21,7 @@ func TestPublishedKeys(t *testing.T) {
 		"/serviceinstance/f1":                                   state.InstanceKey("f1"),
 		"/registry/nodes/10.0.0.7":                              state.BackendKey("10.0.0.7"),
 		"/registry/hosts/10.0.0.7":                              state.HostKey("10.0.0.7"),
+		"/registry/lost/10.0.0.7":                               state.LossKey("10.0.0.7"),
 		"/state/instances/10.0.0.5@-@7":                         state.RouterKey("10.0.0.5", 7),
 		"/state/datasources/f1.n1":                              state.DatasourceKey("f1", "n1"),
 		"/state/backends/10.0.0.7":                              state.CordonKey("10.0.0.7"),

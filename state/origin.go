@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
@@ -112,6 +113,7 @@ func (e *Engine) admit(ctx context.Context) (admitted, reset bool, err error) {
 		e.log.Warn("etcd has the site's records again", "site", now.site, "era", now.era)
 	}
 	e.origin.Store(&now)
+	e.fed.Store(now.revision)
 	return true, e.held.Load(), nil
 }
 
@@ -158,6 +160,20 @@ func (e *Engine) Held() error {
 		return ErrReplaced
 	}
 	return nil
+}
+
+// Recognise is for those who ask etcd beside the engine. Call it before the question;
+// what it returns returns ErrReplaced for an answer that is not of the etcd that the
+// picture is of, and while the engine is held.
+func (e *Engine) Recognise() func(answer *etcdserverpb.ResponseHeader) error {
+	// An answer may be older than what the picture has become since.
+	o, fed := e.origin.Load(), e.fed.Load()
+	return func(answer *etcdserverpb.ResponseHeader) error {
+		if o.cluster != 0 && (answer.GetClusterId() != o.cluster || answer.GetRevision() < fed) {
+			return ErrReplaced
+		}
+		return e.Held()
+	}
 }
 
 // Site returns the id of the site that the picture is of; "" if it has none, or

@@ -91,7 +91,14 @@ func TestEmptiedEtcdIsRecognised(t *testing.T) {
 	if err := engine.Await(t.Context(), func() bool { return holder(ports) == "a" }); err != nil {
 		t.Fatal(err)
 	}
+	recognise := engine.Recognise()
+	if resp, err := l.etcd.Client().Get(t.Context(), state.SiteKey()); err != nil || recognise(resp.Header) != nil {
+		t.Errorf("an answer of the engine's own etcd: %v, %v", err, recognise(resp.Header))
+	}
 	l.lose()
+	if resp, err := l.etcd.Client().Get(t.Context(), state.SiteKey()); err != nil || !errors.Is(recognise(resp.Header), state.ErrReplaced) {
+		t.Errorf("an answer of an emptied etcd is taken for the engine's own: %v", err)
+	}
 	until(t, "the loss is seen", func() bool { return engine.Held() != nil })
 	put := func() error {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)

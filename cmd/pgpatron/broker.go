@@ -77,6 +77,7 @@ func (b *brokerSettings) bind(s *settings) {
 	b.files.add(s)
 	add(s, "router-host", &b.cfg.RouterHost, "127.0.0.1", "public host of every instance: a name or address of the routers", text)
 	add(s, "share-backends", &b.cfg.ShareBackends, "false", "allow several nodes of an instance on one backend", boolean)
+	add(s, "site-file", &b.cfg.SiteFile, "", "file that keeps the site's id, by which an emptied etcd is recognised after a restart", text)
 	add(s, "replace-after", &b.cfg.ReplaceAfter, "10m", "how long a backend may be silent before its nodes are rebuilt elsewhere; 0s: for ever", duration)
 	add(s, "bind-timeout", &b.cfg.BindTimeout, "50s", "how long a request to bind or unbind waits for the database", duration)
 	b.bindings.add(s)

@@ -203,7 +203,7 @@ func (d *dev) runProcesses(ctx context.Context, bridge netip.Addr) error {
 	b, errBroker := broker.New(d.broker, client)
 	registrars, serveRegistry, errRegistrar := d.newRegistrars(bridge, site, client, metrics)
 	r, errRouter := router.New(d.router, client)
-	f, errFederation := d.newFederation(client)
+	f, errFederation := d.newFederation(client, metrics)
 	if err := errors.Join(errBroker, errRegistrar, errRouter, errFederation); err != nil {
 		return fmt.Errorf("configuration:\n%w", err)
 	}
@@ -226,12 +226,12 @@ func (d *dev) runProcesses(ctx context.Context, bridge netip.Addr) error {
 
 // newFederation returns the federation process, or nil if the site has no name
 // to join a federation with.
-func (d *dev) newFederation(client *clientv3.Client) (*federation.Federation, error) {
+func (d *dev) newFederation(client *clientv3.Client, metrics *prometheus.Registry) (*federation.Federation, error) {
 	if d.federation.DC == "" {
 		return nil, nil
 	}
 	d.federation.Ports, d.federation.Hostname = d.broker.Ports, d.broker.Hostname
-	d.federation.Log = d.log.With("process", "federation")
+	d.federation.Log, d.federation.Metrics = d.log.With("process", "federation"), metrics
 	return federation.New(d.federation, client)
 }
 

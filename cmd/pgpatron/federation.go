@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pgpatron/pgpatron/federation"
@@ -30,11 +31,13 @@ func addFederation(s *settings, cfg *federation.Config) {
 func federationProcess() process {
 	var cfg federation.Config
 	var etcd state.Access
+	var metricsAt string
 	bind := func(s *settings) {
 		addEtcd(s, &etcd)
 		addFederation(s, &cfg)
 		add(s, "listen", &cfg.Listen, "127.0.0.1:9610", "host:port on which other sites and pgpatron dc are served", hostPort)
 		add(s, "address", &cfg.Address, "", "host:port at which other sites reach this one; default: as listen", federation.ParseAddress)
+		add(s, "metrics", &metricsAt, "127.0.0.1:9611", "host:port of /healthz and /metrics", hostPort)
 		add(s, "ports", &cfg.Ports, "30000-30999", "public ports, FIRST-LAST, as the broker's", state.ParsePorts)
 		add(s, "hostname", &cfg.Hostname, hostname(), "the name of this host", text)
 	}
@@ -47,13 +50,16 @@ func federationProcess() process {
 			return err
 		}
 		defer client.Close()
-		cfg.Log = log
+		metrics := prometheus.NewRegistry()
+		cfg.Log, cfg.Metrics = log, metrics
 		f, err := federation.New(cfg, client)
 		if err != nil {
 			return err
 		}
 		tasks, ctx := errgroup.WithContext(ctx)
+		asked := front{listen: metricsAt, metrics: metrics, health: func() health { return unfitFor(f.Health()) }}
 		tasks.Go(func() error { return f.Run(ctx) })
+		tasks.Go(func() error { return asked.serve(ctx) })
 		tasks.Go(func() error {
 			return notifyReady(ctx, log, func(ctx context.Context) error {
 				_, err := f.Ready(ctx)

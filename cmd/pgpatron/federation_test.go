@@ -47,7 +47,7 @@ func newTown(t *testing.T, authority *fixtures.Authority, dc string) *town {
 		t: t, dc: dc, etcd: root, listen: fixtures.FreeAddrs(t, "127.0.0.1", 1)[0], broker: fixtures.FreeAddrs(t, "127.0.0.1", 1)[0],
 		own: []string{"--dc=" + dc, "--cert=" + cert, "--key=" + key, "--ca=" + authority.CA()},
 	}
-	start(t, append(users.as("federation", "--listen="+s.listen, "--join-token=open", "--lease=5s"), s.own...)...)
+	start(t, append(users.as("federation", "--listen="+s.listen, "--metrics=127.0.0.1:0", "--join-token=open", "--lease=5s"), s.own...)...)
 	start(t, users.as("broker", "--listen="+s.broker, "--password=secret", "--seal-key-file="+filepath.Join(t.TempDir(), "seal"), "--share-backends", "--global-ports")...)
 	backend, err := json.Marshal(state.Backend{ID: "10.0.0.1", Hostname: "h", DockerVersion: "28"})
 	if err != nil {

@@ -95,7 +95,10 @@ func (r *registrarSettings) serve(ctx context.Context, client *clientv3.Client, 
 	if err != nil {
 		return err
 	}
-	asked := front{listen: r.listen, tls: r.registry.files.config(), metrics: metrics, others: registryHandler(served, deployer, tokens, cfg.Log)}
+	asked := front{
+		listen: r.listen, tls: r.registry.files.config(), metrics: metrics, health: func() health { return wellBut(served.Held()) },
+		others: registryHandler(served, deployer, tokens, cfg.Log),
+	}
 	tasks, ctx := errgroup.WithContext(ctx)
 	tasks.Go(func() error { return served.Run(ctx) })
 	tasks.Go(func() error { return cfg.RecordKeys.Run(ctx) })

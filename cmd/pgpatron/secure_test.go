@@ -149,7 +149,7 @@ func TestProcessesAsUsersOfASecuredEtcd(t *testing.T) {
 	authority := fixtures.NewAuthority(t)
 	cert, key := authority.Issue(t, "dc-1")
 	for _, args := range [][]string{
-		s.as("federation", "--dc=dc-1", "--cert="+cert, "--key="+key, "--ca="+authority.CA(), "--listen="+fixtures.FreeAddrs(t, "127.0.0.1", 1)[0]),
+		s.as("federation", "--dc=dc-1", "--cert="+cert, "--key="+key, "--ca="+authority.CA(), "--listen="+fixtures.FreeAddrs(t, "127.0.0.1", 1)[0], "--metrics=127.0.0.1:0"),
 		s.as("broker", "--password=x", "--listen=127.0.0.1:0", "--seal-key-file="+filepath.Join(s.dir, "seal.key")),
 		s.as("router", "--metrics=127.0.0.1:0", "--ports=31000-31009"),
 	} {

@@ -93,6 +93,7 @@ func (p Plan) open(ctx context.Context, client clientv3.KV) error {
 	}
 	resp, err := client.Txn(ctx).If(asBefore).Then(
 		clientv3.OpPut(state.SiteKey(), p.Site), clientv3.OpPut(state.EraKey(), strconv.Itoa(p.Era)), clientv3.OpDelete(state.RecoveryKey()),
+		clientv3.OpDelete(state.LossPrefix, clientv3.WithPrefix()),
 	).Commit()
 	if err == nil && !resp.Succeeded {
 		return errChanged

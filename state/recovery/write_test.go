@@ -54,6 +54,7 @@ func TestWriteIsRepeated(t *testing.T) {
 		put(t, client, r.Key, string(r.Value))
 	}
 	put(t, client, state.InitializeKey("b"), "Patroni was faster")
+	put(t, client, state.LossKey("b1"), "{}")
 	for range 2 {
 		again := twoInstances(t)
 		again.Before = get(t, client, state.SiteKey())
@@ -73,6 +74,9 @@ func TestWriteIsRepeated(t *testing.T) {
 	}
 	if site, era := get(t, client, state.SiteKey()), get(t, client, state.EraKey()); site != "here" || era != "1" {
 		t.Errorf("site %q, era %q", site, era)
+	}
+	if got := get(t, client, state.LossKey("b1")); got != "" {
+		t.Errorf("%s would still say that the records are lost", got)
 	}
 }
 

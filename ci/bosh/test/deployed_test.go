@@ -201,9 +201,11 @@ func TestDeployed(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// bpm makes this one, for it is asked for an ephemeral disk.
-	if err := os.MkdirAll(filepath.Join(dir, idPrefix+"router-0", "var/vcap/data/pgpatron-router"), 0o755); err != nil {
-		t.Fatal(err)
+	// bpm makes these, for it is asked for an ephemeral disk.
+	for instance, job := range map[string]string{"router-0": "pgpatron-router", "broker-0": "pgpatron-broker"} {
+		if err := os.MkdirAll(filepath.Join(dir, idPrefix+instance, "var/vcap/data", job), 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
 	s.script("etcd-0", "etcd-users", "post-start")
 	s.start("router-0", "pgpatron-router")

@@ -29,25 +29,32 @@ func TestAllOperations(t *testing.T) {
 	wantGood(t, renderWith(t, slices.DeleteFunc(operations(t), func(name string) bool { return name == "zones" })...))
 }
 
-// A record key is replaced by a new one in its place, before those that were.
-func TestEarlierRecordKeysStillOpen(t *testing.T) {
+// A key that seals is replaced by a new one in its place, before those that still
+// open what they have sealed.
+func TestFurtherKeysStillOpen(t *testing.T) {
 	variables := given(t, "tls")
-	variables["record_key"] = strings.Repeat("new", 16)
-	var keys []string
-	for _, files := range [][]string{{operationFile("tls")}, {operationFile("tls"), everything}} {
-		dir, refusal := render(t, manifest, asYAML(t, variables), files...)
-		if refusal != "" {
-			t.Fatal(refusal)
+	for file, variable := range map[string]string{"record.key": "record_key", "seal.key": "broker_seal_key"} {
+		variables[variable] = strings.Repeat("new", 16)
+		one := keysOf(t, file, variables)
+		three := keysOf(t, file, variables, everything)
+		if len(one) != 1 || len(three) != 3 || three[0] != one[0] {
+			t.Errorf("the keys in %s are %q, and with two further ones %q", file, one, three)
 		}
-		b, err := os.ReadFile(dir + "/broker-0/var/vcap/jobs/pgpatron-broker/config/record.key")
-		if err != nil {
-			t.Fatal(err)
-		}
-		keys = append(keys, string(b))
 	}
-	if one, three := strings.Fields(keys[0]), strings.Fields(keys[1]); len(one) != 1 || len(three) != 3 || three[0] != one[0] {
-		t.Errorf("the keys are %q, and with two earlier ones %q", one, three)
+}
+
+// keysOf returns the keys in a file of the broker's.
+func keysOf(t *testing.T, file string, variables map[string]any, operations ...string) []string {
+	t.Helper()
+	dir, refusal := render(t, manifest, asYAML(t, variables), append([]string{operationFile("tls")}, operations...)...)
+	if refusal != "" {
+		t.Fatal(refusal)
 	}
+	b, err := os.ReadFile(dir + "/broker-0/var/vcap/jobs/pgpatron-broker/config/" + file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Fields(string(b))
 }
 
 func wantGood(t *testing.T, dir string) {
@@ -123,7 +130,8 @@ func TestBrokenManifests(t *testing.T) {
 	}
 	for name, test := range map[string]struct{ cut, put, want string }{
 		"no password":            {"      password: ((broker_password))\n", "", "Can't find property 'password'"},
-		"no seal key":            {"((broker_seal_key))\n", "short\n", "seal_key: must have 32 characters"},
+		"no seal key":            {"((broker_seal_key))\n", "short\n", "seal_key, previous_seal_keys: each must have 32 characters"},
+		"no old seal key":        {"((broker_seal_key))\n", "((broker_seal_key))\n      previous_seal_keys: [short]\n", "previous_seal_keys: each must have 32 characters"},
 		"no old record key":      {"      record_key: ((record_key))\n", "      record_key: ((record_key))\n      previous_record_keys: [short]\n", "previous_record_keys: each must have 32 characters"},
 		"no password of etcd":    {"        router: ((etcd_router_password))\n", "", "Can't find property 'passwords.router'"},
 		"misspelt property":      {"admin_password: ((", "admin_pasword: ((", "property 'admin_pasword' is not described"},
