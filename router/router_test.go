@@ -229,7 +229,15 @@ func TestStopLeavesNothing(t *testing.T) {
 	if _, _, ok := s.get(state.RouterKey("127.0.0.1", pid)); ok {
 		t.Error("the router is still registered")
 	}
-	eventually(t, "no goroutine is left", func() bool { return routerGoroutines() == "" })
+	defer func() {
+		if t.Failed() {
+			t.Log(routerGoroutines())
+		}
+	}()
+	eventually(t, "no goroutine is left", func() bool {
+		http.DefaultClient.CloseIdleConnections() // the test's own
+		return routerGoroutines() == ""
+	})
 }
 
 // routerGoroutines returns the stacks of the router's goroutines.

@@ -45,12 +45,12 @@ const (
 
 // judge compares the etcd that the picture is of with the one that answers. A
 // cluster that is made again of the same members has the same id: what it has
-// lost shows by its revision.
+// lost shows by its revision, or by the site's id if that has come further since.
 func (o origin) judge(now origin) verdict {
 	continues := o.cluster == now.cluster && o.revision <= now.revision
 	known := o.site == "" || o.site == now.site
 	switch {
-	case o.cluster == 0 && known, continues && o.era == now.era:
+	case known && (o.cluster == 0 || continues && o.era == now.era):
 		return same
 	case o.cluster != 0 && now.era > o.era && (continues || o.site != "" && known):
 		return recovered
