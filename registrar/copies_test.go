@@ -129,6 +129,19 @@ func TestEtcdOlderThanACopy(t *testing.T) {
 	}
 }
 
+// A container that Docker removed by half, through which nothing can be read any more, is
+// removed all the same.
+func TestContainerRemovedByHalfGoes(t *testing.T) {
+	s := newSite(t)
+	c := cluster("db1", "n1")
+	s.record(c)
+	s.run()
+	s.await("there is a copy", func() bool { return s.copyOf("n1", nil).Instance == "db1" })
+	s.docker.failHalfway()
+	s.record(removed(c))
+	s.await("the container is gone", func() bool { _, there := s.docker.get("cf-n1"); return !there })
+}
+
 // asked asks as pgpatron recover does, and returns what the backend tells.
 func (s *site) asked(id string) (found []copies.Found) {
 	s.Helper()

@@ -106,7 +106,7 @@ var errNoContainer = errors.New("the node has no container")
 // copy brings one node's copy up to date. It never takes the place of a newer one.
 func (c *copyist) copy(ctx context.Context, node, instance string) error {
 	here, there, _ := c.inventory.container(node)
-	if !there {
+	if !there || here.dead {
 		return errNoContainer
 	}
 	s, err := c.shelf(ctx, node, here.id)
@@ -140,10 +140,11 @@ func (c *copyist) shelf(ctx context.Context, node, container string) (*shelf, er
 }
 
 // verify returns an error if etcd is older than the copy on a node's volume: then
-// it can not be asked what is to be removed.
+// it can not be asked what is to be removed. Through a container that Docker has
+// removed by half nothing can be read: what there was, was verified before.
 func (c *copyist) verify(ctx context.Context, node string) error {
 	here, there, _ := c.inventory.container(node)
-	if !there {
+	if !there || here.dead {
 		return nil
 	}
 	s, err := readShelf(ctx, c.docker, here.id, c.keys)

@@ -29,6 +29,7 @@ type dockerd struct {
 	nextID     int
 	down       bool
 	deaf       bool // starts fail because ports are taken
+	halfway    bool // the next removal ends halfway
 	// hung, if set, is what everything waits for.
 	hung chan struct{}
 	// slowStop, if set, is what a stop waits for.
@@ -48,6 +49,7 @@ type fakeContainer struct {
 	Labels    map[string]string
 	Host      map[string]any
 	Running   bool
+	Dead      bool // it is removed by half
 	StartedAt time.Time
 	DiedAt    time.Time
 	ExitCode  int
@@ -206,7 +208,7 @@ func (d *dockerd) inspectContainer(_ http.ResponseWriter, r *http.Request) (int,
 		"Config":          map[string]any{"Labels": c.Labels, "Image": c.Image},
 		"NetworkSettings": map[string]any{"Ports": c.Ports},
 		"State": map[string]any{
-			"Running": c.Running, "ExitCode": c.ExitCode, "StartedAt": stamp(c.StartedAt), "FinishedAt": stamp(c.DiedAt),
+			"Running": c.Running, "Dead": c.Dead, "ExitCode": c.ExitCode, "StartedAt": stamp(c.StartedAt), "FinishedAt": stamp(c.DiedAt),
 		},
 	}
 }
@@ -240,6 +242,10 @@ func (d *dockerd) readFile(w http.ResponseWriter, r *http.Request) {
 	name := r.URL.Query().Get("path")
 	content, ok := "", false
 	if c != nil {
+		if c.Dead {
+			http.Error(w, `{"message":"driver overlay2 is returning inconsistent paths"}`, http.StatusInternalServerError)
+			return
+		}
 		content, ok = c.Files[name]
 	}
 	if !ok {
@@ -305,6 +311,10 @@ func (d *dockerd) removeContainer(_ http.ResponseWriter, r *http.Request) (int, 
 		return notFound("container")
 	}
 	d.kill(c, 137)
+	if d.halfway {
+		d.halfway, c.Dead = false, true
+		return 500, map[string]any{"message": "failed to remove root filesystem: directory not empty"}
+	}
 	delete(d.containers, c.Name)
 	d.log = append(d.log, "remove "+c.Name)
 	d.tell("destroy", c)
@@ -534,6 +544,13 @@ func (d *dockerd) history() []string {
 func (d *dockerd) now() time.Time { return time.Now().Add(d.jump) }
 
 // setClock sets the host's clock ahead, or back, of what it was at first.
+// failHalfway has the next removal of a container end halfway.
+func (d *dockerd) failHalfway() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.halfway = true
+}
+
 func (d *dockerd) setClock(jump time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
