@@ -2,7 +2,6 @@ package broker
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"net/http"
 
@@ -49,20 +48,8 @@ func refuse(reason func() error) func(http.Handler) http.Handler {
 // unfit returns why the broker can say nothing to a platform: nothing is known of the
 // site's records yet, etcd has lost them, or they are too new.
 func (b *Broker) unfit() error {
-	return cmp.Or(b.engine.Held(), b.unread(), b.lost(), b.outdated())
+	return cmp.Or(b.engine.Fit(), b.lost(), b.outdated())
 }
-
-// unread returns that etcd was not read yet, if so.
-func (b *Broker) unread() error {
-	select {
-	case <-b.engine.Ready():
-		return nil
-	default:
-		return errUnread
-	}
-}
-
-var errUnread = errors.New("etcd has not been read yet")
 
 // lost returns which backend knows that etcd has lost the site's records. This broker
 // came too late to know it by itself.

@@ -1,8 +1,6 @@
 package federation
 
 import (
-	"errors"
-
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -84,16 +82,6 @@ func truth(is bool) float64 {
 	return 0
 }
 
-// errUnread says that nothing is known of the site yet.
-var errUnread = errors.New("etcd has not been read yet")
-
 // Health returns why the process can not do its work: nothing is known of the site
 // yet, or etcd has lost it. That other sites do not answer is no such reason.
-func (f *Federation) Health() error {
-	select {
-	case <-f.engine.Ready():
-		return f.engine.Held()
-	default:
-		return errUnread
-	}
-}
+func (f *Federation) Health() error { return f.engine.Fit() }

@@ -186,10 +186,11 @@ func logins(ctx context.Context, d *docker, container string) map[string]state.C
 			p = last
 		}
 	}
+	var c state.Cluster
+	c.SetLogins(p.Logins, p.Spare)
 	known := map[string]state.Credentials{}
-	for prefix, l := range map[string]state.Logins{"": p.Logins, "spare_": p.Spare} {
-		known[prefix+"superuser_credentials"], known[prefix+"replication_credentials"] = l.Superuser, l.Replication
-		known[prefix+"admin_credentials"], known[prefix+"rest_credentials"] = l.Admin, l.REST
+	for _, login := range c.NamedLogins() {
+		known[login.Name] = *login.Login
 	}
 	return known
 }

@@ -61,7 +61,7 @@ func (c *Cluster) OfferLogins(password func() Secret) {
 	c.LoginEdition++
 	login := func(is Credentials) Credentials { return Credentials{Username: is.Username, Password: password()} }
 	is := c.Logins()
-	c.keepSpare(Logins{c.LoginEdition, login(is.Superuser), login(is.Replication), login(is.Admin), login(is.REST)})
+	c.SetLogins(is, Logins{c.LoginEdition, login(is.Superuser), login(is.Replication), login(is.Admin), login(is.REST)})
 }
 
 // AdoptLogins makes the spare passwords those that are to hold, and the others
@@ -72,20 +72,38 @@ func (c *Cluster) AdoptLogins() {
 		return
 	}
 	c.LoginEdition++
-	is := c.Logins()
-	c.LoginSet, c.SuperuserCredentials, c.ReplicationCredentials = spare.Set, spare.Superuser, spare.Replication
-	c.AdminCredentials, c.RESTCredentials = spare.Admin, spare.REST
-	c.keepSpare(is)
+	c.SetLogins(spare, c.Logins())
 }
 
 // RetireLogins forgets the spare passwords: the last change.
 func (c *Cluster) RetireLogins() {
 	if _, there := c.SpareLogins(); there {
 		c.LoginEdition++
-		c.keepSpare(Logins{})
+		c.SetLogins(c.Logins(), Logins{})
 	}
 }
 
-func (c *Cluster) keepSpare(l Logins) {
-	c.SpareLoginSet, c.SpareSuperuser, c.SpareReplication, c.SpareAdmin, c.SpareREST = l.Set, l.Superuser, l.Replication, l.Admin, l.REST
+// SetLogins makes these the logins that hold, and those the spare ones.
+func (c *Cluster) SetLogins(is, spare Logins) {
+	c.LoginSet, c.SuperuserCredentials, c.ReplicationCredentials = is.Set, is.Superuser, is.Replication
+	c.AdminCredentials, c.RESTCredentials = is.Admin, is.REST
+	c.SpareLoginSet, c.SpareSuperuser, c.SpareReplication, c.SpareAdmin, c.SpareREST = spare.Set, spare.Superuser, spare.Replication, spare.Admin, spare.REST
+}
+
+// NamedLogin is one of a cluster's logins, and what it is called in its record.
+type NamedLogin struct {
+	Name string
+	// Spare says that there is none most of the time.
+	Spare bool
+	Login *Credentials
+}
+
+// NamedLogins returns all logins that a cluster has of its own, the spare ones too.
+func (c *Cluster) NamedLogins() []NamedLogin {
+	return []NamedLogin{
+		{"superuser_credentials", false, &c.SuperuserCredentials}, {"replication_credentials", false, &c.ReplicationCredentials},
+		{"admin_credentials", false, &c.AdminCredentials}, {"rest_credentials", false, &c.RESTCredentials},
+		{"spare_superuser_credentials", true, &c.SpareSuperuser}, {"spare_replication_credentials", true, &c.SpareReplication},
+		{"spare_admin_credentials", true, &c.SpareAdmin}, {"spare_rest_credentials", true, &c.SpareREST},
+	}
 }

@@ -15,6 +15,9 @@ import (
 // of: its data is gone, or older than the picture.
 var ErrReplaced = errors.New("etcd was emptied or replaced: nothing is changed until its records are back, see pgpatron recover")
 
+// ErrUnread says that nothing is known of etcd yet.
+var ErrUnread = errors.New("etcd has not been read yet")
+
 const (
 	// originTimeout bounds the question which etcd this is.
 	originTimeout = 5 * time.Second
@@ -160,6 +163,20 @@ func (e *Engine) Held() error {
 		return ErrReplaced
 	}
 	return nil
+}
+
+// Fit returns why the picture can not be relied on: ErrReplaced while the engine is
+// held, ErrUnread before there is one. nil: it can.
+func (e *Engine) Fit() error {
+	if err := e.Held(); err != nil {
+		return err
+	}
+	select {
+	case <-e.ready:
+		return nil
+	default:
+		return ErrUnread
+	}
 }
 
 // Recognise is for those who ask etcd beside the engine. Call it before the question;

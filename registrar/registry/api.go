@@ -121,7 +121,7 @@ func (a *API) guard(role Role, h answer) http.Handler {
 		select {
 		case <-a.engine.Ready():
 		default:
-			a.refuse(w, r, Problem{Status: http.StatusServiceUnavailable, Text: "etcd has not been read yet"})
+			a.refuse(w, r, Problem{Status: http.StatusServiceUnavailable, Text: state.ErrUnread.Error()})
 			return
 		}
 		status, body, err := h(r.WithContext(withCaller(r.Context(), caller)))

@@ -97,26 +97,19 @@ func (m *maker) fill(cluster *state.Cluster, chosen Volume, volumes []Volume) (m
 	if !chosen.Copy.Bare {
 		return nil
 	}
-	for _, login := range []struct {
-		name string
-		into *state.Credentials
-	}{
-		{"superuser_credentials", &cluster.SuperuserCredentials}, {"replication_credentials", &cluster.ReplicationCredentials},
-		{"admin_credentials", &cluster.AdminCredentials}, {"rest_credentials", &cluster.RESTCredentials},
-		{"spare_superuser_credentials", &cluster.SpareSuperuser}, {"spare_replication_credentials", &cluster.SpareReplication},
-		{"spare_admin_credentials", &cluster.SpareAdmin}, {"spare_rest_credentials", &cluster.SpareREST},
-	} {
-		if _, replaced := cluster.SpareLogins(); !replaced && strings.HasPrefix(login.name, "spare_") {
+	_, replaced := cluster.SpareLogins()
+	for _, login := range cluster.NamedLogins() {
+		if login.Spare && !replaced {
 			continue
 		}
 		// The last one counts: nodes that were down may tell passwords from before.
 		for _, v := range append(slices.Clone(volumes), chosen) {
-			if known := v.Logins[login.name]; known.Password != "" && known.Username == login.into.Username {
-				*login.into = known
+			if known := v.Logins[login.Name]; known.Password != "" && known.Username == login.Login.Username {
+				*login.Login = known
 			}
 		}
-		if login.into.Password == "" {
-			missing = append(missing, strings.TrimSuffix(login.name, "_credentials"))
+		if login.Login.Password == "" {
+			missing = append(missing, strings.TrimSuffix(login.Name, "_credentials"))
 		}
 	}
 	return missing
