@@ -14,8 +14,8 @@ import (
 const (
 	// reliefInterval is how often the synchronous standby of a leader is looked at.
 	reliefInterval = 250 * time.Millisecond
-	// reliefAfter is how long it may hold up commits without a sign of life.
-	reliefAfter = time.Second
+	// reliefAfter is how long it may hold up commits that another would let go, without a sign of life.
+	reliefAfter = 500 * time.Millisecond
 	// reliefTimeout bounds one look.
 	reliefTimeout = 2 * time.Second
 )
@@ -34,7 +34,7 @@ const silentStandby = `
 // relief relieves a synchronous standby that has fallen silent. No commit returns until
 // PostgreSQL has noticed that it is gone, which takes wal_sender_timeout, and Patroni has
 // named another. Where another standby of the same leader goes on, the leader's node
-// ends the silent one's session after a second and has Patroni look at once. Whom Patroni
+// ends the silent one's session after half a second and has Patroni look at once. Whom Patroni
 // names, and in what order it tells etcd and PostgreSQL, stays Patroni's. Everything works
 // without it, only later.
 type relief struct {
