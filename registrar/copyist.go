@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -33,9 +35,11 @@ type copyist struct {
 	log       *slog.Logger
 	news      chan struct{}
 
-	// mu guards due: the instances of the nodes whose copy may be old.
-	mu  sync.Mutex
-	due map[string]string
+	// mu guards here, the nodes that each instance has here, and due, the instances of
+	// those whose copy may be old.
+	mu   sync.Mutex
+	here map[string][]string
+	due  map[string]string
 	// shelves is of Run alone.
 	shelves map[string]*shelf
 }
@@ -43,21 +47,26 @@ type copyist struct {
 func newCopyist(cfg Config, etcd clientv3.KV, d *docker, i *inventory, log *slog.Logger) *copyist {
 	return &copyist{
 		etcd: etcd, docker: d, inventory: i, keys: cfg.RecordKeys, site: cfg.Site, backend: cfg.ID, log: log,
-		news: make(chan struct{}, 1), due: map[string]string{}, shelves: map[string]*shelf{},
+		news: make(chan struct{}, 1), here: map[string][]string{}, due: map[string]string{}, shelves: map[string]*shelf{},
 	}
 }
 
-// want says that something of an instance has changed that has these nodes here.
+// want says that something of an instance has changed that has these nodes here, and
+// no others.
 func (c *copyist) want(instance string, nodes []string) {
-	if len(nodes) == 0 {
-		return
-	}
 	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, node := range c.here[instance] {
+		delete(c.due, node)
+	}
+	delete(c.here, instance)
 	for _, node := range nodes {
 		c.due[node] = instance
 	}
-	c.mu.Unlock()
-	staff.Poke(c.news)
+	if len(nodes) > 0 {
+		c.here[instance] = nodes
+		staff.Poke(c.news)
+	}
 }
 
 // Run copies what is due until ctx ends.
@@ -72,10 +81,7 @@ func (c *copyist) Run(ctx context.Context) error {
 
 // round copies what is due and returns when to come again.
 func (c *copyist) round(ctx context.Context) time.Duration {
-	c.mu.Lock()
-	due := c.due
-	c.due = map[string]string{}
-	c.mu.Unlock()
+	due := c.take()
 	wait := time.Hour
 	for node, instance := range due {
 		err := c.copy(ctx, node, instance)
@@ -91,11 +97,26 @@ func (c *copyist) round(ctx context.Context) time.Duration {
 	return wait
 }
 
-// postpone leaves a node for the next round.
+// take returns what is due, and forgets the volumes of nodes that are here no longer.
+func (c *copyist) take() (due map[string]string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	due, c.due = c.due, map[string]string{}
+	stay := map[string]bool{}
+	for _, nodes := range c.here {
+		for _, node := range nodes {
+			stay[node] = true
+		}
+	}
+	maps.DeleteFunc(c.shelves, func(node string, _ *shelf) bool { return !stay[node] })
+	return due
+}
+
+// postpone leaves a node for the next round, unless it has left meanwhile.
 func (c *copyist) postpone(node, instance string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, newer := c.due[node]; !newer {
+	if slices.Contains(c.here[instance], node) {
 		c.due[node] = instance
 	}
 }
