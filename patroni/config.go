@@ -87,9 +87,7 @@ type DynamicConfig struct {
 	TTL          int `yaml:"ttl"`
 	LoopWait     int `yaml:"loop_wait"`
 	RetryTimeout int `yaml:"retry_timeout"`
-	// MaximumLagOnFailover is how many bytes of WAL a replica may be behind and
-	// still become leader of an asynchronous cluster: what such a cluster may
-	// lose, at most, by a failover.
+	// MaximumLagOnFailover is MaximumLag.
 	MaximumLagOnFailover int `yaml:"maximum_lag_on_failover"`
 	// FailsafeMode lets a leader that reaches all members go on without etcd.
 	FailsafeMode    bool `yaml:"failsafe_mode"`
@@ -211,13 +209,17 @@ func (cfg *Config) use(k keys) {
 	cfg.Tags = tags
 }
 
+// MaximumLag is how many bytes of WAL a replica may be behind and still become leader of an
+// asynchronous cluster: what such a cluster may lose by a failover.
+const MaximumLag = 1 << 20
+
 // NewDynamicConfig returns what the members of a cluster share.
 func NewDynamicConfig(synchronous bool) DynamicConfig {
 	cfg := DynamicConfig{
 		TTL:                  20,
 		LoopWait:             2,
 		RetryTimeout:         5,
-		MaximumLagOnFailover: 1 << 20,
+		MaximumLagOnFailover: MaximumLag,
 		FailsafeMode:         true,
 		SynchronousMode:      synchronous,
 		PrimaryStartTimeout:  300,

@@ -13,6 +13,7 @@ var (
 	SCRAMVerifierWithSalt = scramVerifier
 	Verifies              = verifies
 	Settle                = settle
+	Crashed               = crashed
 )
 
 // RunWaker runs a waker until ctx ends.

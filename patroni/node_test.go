@@ -53,7 +53,7 @@ func nodeMain(endpoint, run string) int {
 		Config:        testNode(),
 		Etcd:          etcd,
 		Command:       []string{"sh", "testdata/patroni.sh"},
-		Paths:         patroni.Paths{Run: run},
+		Paths:         patroni.Paths{Run: run, Data: run + "-data"},
 		TLSFile:       run + "-tls.json",
 		PasswordsFile: run + "-passwords.json",
 		Signals:       signals,
@@ -273,6 +273,40 @@ func TestNodeEndsAsPatroniEnds(t *testing.T) {
 			p.send(t, s)
 			p.wantExit(t, want)
 		})
+	}
+}
+
+// A server that was killed is told to Patroni at once; one that was stopped has removed its
+// lock file.
+func TestNodeHearsOfACrash(t *testing.T) {
+	t.Parallel()
+	etcd := fixtures.Etcd(t)
+	announce(t, etcd, 5432, "172.17.0.1:20000")
+	announce(t, etcd, 8008, "172.17.0.1:20001")
+	p := startNode(t, etcd)
+	if err := os.Mkdir(p.run+"-data", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	p.await(t, "started")
+	p.await(t, "PostgreSQL ended without a clean stop")
+	p.send(t, syscall.SIGTERM)
+	p.wantExit(t, 0)
+
+	data := t.TempDir()
+	lock := filepath.Join(data, "postmaster.pid")
+	for content, want := range map[string]bool{fmt.Sprintf("%d\n/data\n", os.Getpid()): false, "4194304\n/data\n": true, "": false, "-1": false} {
+		if err := os.WriteFile(lock, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := patroni.Crashed(data); got != want {
+			t.Errorf("with the lock file %q: crashed %t, want %t", content, got, want)
+		}
+	}
+	if err := os.Remove(lock); err != nil {
+		t.Fatal(err)
+	}
+	if patroni.Crashed(data) {
+		t.Error("without a lock file: crashed")
 	}
 }
 

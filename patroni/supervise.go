@@ -25,6 +25,8 @@ type child struct {
 	pid int
 	// ended gets the child's end, once.
 	ended chan error
+	// orphans has word when a process ended that the child had left behind.
+	orphans chan struct{}
 }
 
 // startChild starts a program with this process's environment and outputs.
@@ -40,7 +42,7 @@ func startChild(argv []string) (*child, error) {
 	if err != nil {
 		return nil, fmt.Errorf("starting %s: %w", path, err)
 	}
-	c := &child{pid: pid, ended: make(chan error, 1)}
+	c := &child{pid: pid, ended: make(chan error, 1), orphans: make(chan struct{}, 1)}
 	go func() { c.ended <- c.reap() }()
 	return c, nil
 }
@@ -54,11 +56,13 @@ func (c *child) reap() error {
 		case errors.Is(err, syscall.EINTR):
 		case err != nil:
 			return fmt.Errorf("waiting for process %d: %w", c.pid, err)
-		case pid == c.pid && status.Exited() && status.ExitStatus() == 0:
+		case pid != c.pid:
+			poke(c.orphans)
+		case status.Exited() && status.ExitStatus() == 0:
 			return nil
-		case pid == c.pid && status.Exited():
+		case status.Exited():
 			return &ExitError{Code: status.ExitStatus()}
-		case pid == c.pid && status.Signaled():
+		case status.Signaled():
 			return &ExitError{Code: 128 + int(status.Signal())}
 		}
 	}

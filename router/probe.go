@@ -14,8 +14,10 @@ import (
 )
 
 const (
-	// probeInterval is the time from one question to the next.
-	probeInterval = 15 * time.Millisecond
+	// probeInterval is the least time from one question to the next, probeRest the most.
+	// Patroni takes milliseconds for each, and is needed to promote, or to start its server.
+	probeInterval = 20 * time.Millisecond
+	probeRest     = 100 * time.Millisecond
 	// probeTimeout bounds one question: a busy node may take a while to answer,
 	// and a frozen one must not hide that it has been restarted.
 	probeTimeout = 500 * time.Millisecond
@@ -66,8 +68,12 @@ func (s *probing) enter(g *reign) {
 	*s = next
 }
 
-// pause is how long the next question has to wait.
-func (s *probing) pause() time.Duration { return time.Until(s.asked.Add(probeInterval)) }
+// pause is how long the next question has to wait: an eighth of the time that the leader
+// has been waited for, so that the answer is never late by more than that, within limits.
+func (s *probing) pause() time.Duration {
+	interval := min(max(time.Since(s.began)/8, probeInterval), probeRest)
+	return time.Until(s.asked.Add(interval))
+}
 
 // await waits until the reign's leader takes writes. Of all that wait for it
 // one asks; if that one leaves, the next takes over.

@@ -28,8 +28,9 @@ const (
 type postgres struct {
 	target Target
 	conn   *pgconn.PgConn
-	// parted says that the last connection ended with a word from the server.
-	parted bool
+	// abrupt says that the last connection ended as connections do when there is no
+	// server any more.
+	abrupt bool
 }
 
 // ask puts the question whether the server takes writes. It is asked for as
@@ -40,7 +41,7 @@ func (p *postgres) ask(ctx context.Context) (reply, bool) {
 		if err != nil {
 			return classify(ctx, err), false
 		}
-		p.conn, p.parted = conn, false
+		p.conn, p.abrupt = conn, false
 	}
 	results, err := p.conn.Exec(ctx, "SELECT pg_is_in_recovery()").ReadAll()
 	if err != nil {
@@ -89,9 +90,13 @@ func classify(ctx context.Context, err error) reply {
 	return refused
 }
 
-// rest waits for d, or for the end of the connection. It reports whether the
-// server ended it without a word.
+// rest waits for d, or for the end of the connection. It reports whether that ended
+// abruptly, now or when it was asked last.
 func (p *postgres) rest(ctx context.Context, d time.Duration) (abrupt bool) {
+	if p.abrupt {
+		p.abrupt = false
+		return true
+	}
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
 	if p.conn == nil {
@@ -103,14 +108,26 @@ func (p *postgres) rest(ctx context.Context, d time.Duration) (abrupt bool) {
 		return false
 	}
 	p.part(ctx, err)
-	return !p.parted
+	abrupt, p.abrupt = p.abrupt, false
+	return abrupt
 }
 
 // part drops the connection and notes how it ended.
 func (p *postgres) part(ctx context.Context, err error) {
-	_, p.parted = errors.AsType[*pgconn.PgError](err)
+	p.abrupt = classify(ctx, err) == refused || isOrphan(err)
 	p.close(ctx)
 }
+
+// isOrphan reports whether a process of the server has said good-bye because its postmaster
+// is gone. An ordinary stop has the same SQLSTATE, and the words are the server's language;
+// where in PostgreSQL's source an error was raised is neither.
+func isOrphan(err error) bool {
+	said, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && said.Code == adminShutdown && said.File == "be-secure.c"
+}
+
+// adminShutdown is with what a server ends sessions.
+const adminShutdown = "57P01"
 
 func (p *postgres) close(ctx context.Context) {
 	if p.conn == nil {

@@ -114,6 +114,20 @@ func TestServerThatVanished(t *testing.T) {
 	n.want(watchdog.PostgresGone)
 }
 
+// The processes of a server that was killed outlive it for a moment, and say why they end.
+func TestServerWhosePostmasterWasKilled(t *testing.T) {
+	n := watch(t)
+	n.postgres.Crash()
+	n.want(watchdog.PostgresGone)
+}
+
+// A server that was stopped in order is Patroni's.
+func TestServerThatWasShutDown(t *testing.T) {
+	n := watch(t)
+	n.postgres.ShutDown()
+	n.wantNothing()
+}
+
 // A server that ends sessions and takes new ones is not gone.
 func TestEndedSessionsAreNoEnd(t *testing.T) {
 	n := watch(t)
