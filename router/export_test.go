@@ -35,6 +35,9 @@ func PauseBetween(before, now string) time.Duration {
 	return s.pause()
 }
 
+// Distance is distance, from one question to a leader to the next.
+func Distance(waited time.Duration) time.Duration { return distance(waited) }
+
 // Choose is choose, which a prober does with the addresses of a name.
 func Choose(ctx context.Context, all ...netip.AddrPort) netip.AddrPort {
 	return newProber(time.Minute, nil, nil).choose(ctx, all)

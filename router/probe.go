@@ -68,11 +68,13 @@ func (s *probing) enter(g *reign) {
 	*s = next
 }
 
-// pause is how long the next question has to wait: an eighth of the time that the leader
-// has been waited for, so that the answer is never late by more than that, within limits.
-func (s *probing) pause() time.Duration {
-	interval := min(max(time.Since(s.began)/8, probeInterval), probeRest)
-	return time.Until(s.asked.Add(interval))
+// pause is how long the next question has to wait.
+func (s *probing) pause() time.Duration { return time.Until(s.asked.Add(distance(time.Since(s.began)))) }
+
+// distance is the time from one question to the next when a leader has been waited for so
+// long: an eighth of that, so that the answer is never late by more, within limits.
+func distance(waited time.Duration) time.Duration {
+	return min(max(waited/8, probeInterval), probeRest)
 }
 
 // await waits until the reign's leader takes writes. Of all that wait for it

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -20,6 +21,18 @@ func TestQuestionsKeepTheirDistanceOnlyToTheSameLeader(t *testing.T) {
 	}
 	if pause := router.PauseBetween("n1", "n2"); pause > 0 {
 		t.Errorf("another leader is asked only after %v, want at once", pause)
+	}
+}
+
+// Whoever is waited for longer is asked more seldom.
+func TestQuestionsBecomeRarer(t *testing.T) {
+	for waited, want := range map[time.Duration]time.Duration{
+		0: 20 * time.Millisecond, 160 * time.Millisecond: 20 * time.Millisecond, 400 * time.Millisecond: 50 * time.Millisecond,
+		800 * time.Millisecond: 100 * time.Millisecond, time.Minute: 100 * time.Millisecond,
+	} {
+		if got := router.Distance(waited); got != want {
+			t.Errorf("after %v: a question every %v, want every %v", waited, got, want)
+		}
 	}
 }
 
