@@ -69,7 +69,9 @@ func (s *probing) enter(g *reign) {
 }
 
 // pause is how long the next question has to wait.
-func (s *probing) pause() time.Duration { return time.Until(s.asked.Add(distance(time.Since(s.began)))) }
+func (s *probing) pause() time.Duration {
+	return time.Until(s.asked.Add(distance(time.Since(s.began))))
+}
 
 // distance is the time from one question to the next when a leader has been waited for so
 // long: an eighth of that, so that the answer is never late by more, within limits.
