@@ -134,6 +134,9 @@ func (l *listener) ready(uint32) {
 
 // accept takes in at most so many of those that have come.
 func (l *listener) accept(most int) error {
+	if !l.plane.spare.keep() {
+		return unix.EMFILE
+	}
 	for range most {
 		fd, err := acceptNow(l.fd)
 		switch err {

@@ -2,6 +2,7 @@ package router
 
 import (
 	"errors"
+	"os"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -17,23 +18,38 @@ const turnedAwayAtOnce = 256
 // leaves room to take a connection and reset it. Its client then tries another router, or says
 // what is wrong, instead of waiting in a queue that does not move.
 type spare struct {
+	// path is what is kept open.
+	path string
+
+	// mu guards the rest. fd is -1 while there is none.
 	mu sync.Mutex
-	// fd is -1 while there is none.
 	fd int
 }
 
 func newSpare() *spare {
-	s := &spare{}
+	s := &spare{path: os.DevNull}
 	s.open()
 	return s
 }
 
 func (s *spare) open() {
-	fd, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	fd, err := unix.Open(s.path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		fd = -1
 	}
 	s.fd = fd
+}
+
+// keep reports whether the file is open, after trying to open it again if it is not. Whoever
+// takes connections calls it first: when somebody else has taken the room that turnAway had
+// made, the next file that comes free is this one, and no connection's.
+func (s *spare) keep() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fd < 0 {
+		s.open()
+	}
+	return s.fd >= 0
 }
 
 // turnAway resets connections that have come to a listener, and returns how many. Where

@@ -46,6 +46,30 @@ func TestTurnedAwayForWantOfFiles(t *testing.T) {
 	unix.Close(taken)
 }
 
+// The next file that comes free after somebody has taken the spare one's room is the spare.
+func TestSpareFileComesBeforeConnections(t *testing.T) {
+	t.Parallel()
+	p := &plane{metrics: newMetrics(prometheus.NewRegistry()), spare: &spare{path: "/nothing/is/free", fd: -1}}
+	fd, dial := listening(t)
+	l := &listener{plane: p, fd: fd}
+	dial()
+	if err := l.accept(1); !isWantOfFiles(err) {
+		t.Fatalf("without the spare file: accepting returns %v, want %v", err, unix.EMFILE)
+	}
+	p.spare.path = os.DevNull
+	taken, err := acceptNow(fd)
+	if err != nil {
+		t.Fatalf("the connection that waited was taken: %v", err)
+	}
+	unix.Close(taken)
+	if err := l.accept(1); err != nil {
+		t.Fatalf("with room for the spare file: %v", err)
+	}
+	if p.spare.fd < 0 {
+		t.Error("connections are taken without the spare file")
+	}
+}
+
 // A leader that can not be called for want of a file is not doubted.
 func TestNoLeaderIsDoubtedForWantOfFiles(t *testing.T) {
 	t.Parallel()
