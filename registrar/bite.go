@@ -17,8 +17,9 @@ import (
 )
 
 const (
-	// fenceWindow is how long after one node of a cluster was killed no other of
-	// it is: what makes leaders fall silent one after the other is not theirs.
+	// fenceWindow is how long after one node of a cluster was killed no other of it is
+	// for its silence: what makes leaders fall silent one after the other is not theirs.
+	// A server that is no more is no silence, and opens no window.
 	fenceWindow = 30 * time.Second
 	// killTimeout bounds a kill, until Docker says that the container is dead.
 	killTimeout = 10 * time.Second
@@ -45,7 +46,7 @@ func (b *biter) bite(ctx context.Context, t watchdog.Target, f watchdog.Finding)
 		return err
 	}
 	record := state.Fence{Node: t.Node, Backend: b.backend, Cause: string(f.Cause), Evidence: f.Evidence, At: time.Now().UTC()}
-	if f.LeaderOnly() {
+	if f.IsSilence() {
 		if err := b.claimWindow(ctx, t.Instance, record); err != nil {
 			return err
 		}
@@ -55,9 +56,12 @@ func (b *biter) bite(ctx context.Context, t watchdog.Target, f watchdog.Finding)
 		return err
 	}
 	b.bites.WithLabelValues(string(f.Cause)).Inc()
-	if !f.LeaderOnly() {
-		// Who must be killed now is killed without asking; that it happened may
-		// be told later, or not, if etcd is away.
+	// Who must be killed now is killed without asking; that it happened may be told
+	// later, or not, if etcd is away, or if a window is open that is not to be lost.
+	switch {
+	case f.Cause == watchdog.PostgresGone:
+		_ = b.claimWindow(ctx, t.Instance, record)
+	case !f.IsSilence():
 		_ = b.tell(ctx, t.Instance, record)
 	}
 	return b.refresh(ctx, t.Node)
@@ -97,7 +101,8 @@ func (b *biter) claimWindow(ctx context.Context, instance string, f state.Fence)
 		revision = resp.Kvs[0].ModRevision
 		// A record that can not be read forbids nothing.
 		last, _ := state.JSON[state.Fence](resp.Kvs[0].Value)
-		if age := f.At.Sub(last.At); last.Node != f.Node && age.Abs() < fenceWindow {
+		open := last.Node != f.Node && last.Cause != string(watchdog.PostgresGone)
+		if age := f.At.Sub(last.At); open && age.Abs() < fenceWindow {
 			return fmt.Errorf("%w: node %s of the cluster was fenced %v ago", errCalm, last.Node, age.Round(time.Second))
 		}
 	}

@@ -46,6 +46,10 @@ func (f Finding) LeaderOnly() bool {
 	return f.Cause == PostgresSilent || f.Cause == PostgresGone || f.Cause == PatroniSilent
 }
 
+// IsSilence reports whether the finding is no more than that a leader does not answer. What
+// keeps it from answering may not be its own.
+func (f Finding) IsSilence() bool { return f.Cause == PostgresSilent || f.Cause == PatroniSilent }
+
 // silence is since when something has not answered.
 type silence struct {
 	// heard is when the last answer came. Zero: none came yet, and what never
