@@ -19,8 +19,10 @@ import (
 const (
 	// fenceWindow is how long after one node of a cluster was killed no other of it is
 	// for its silence: what makes leaders fall silent one after the other is not theirs.
-	// A server that is no more is no silence, and opens no window.
-	fenceWindow = 30 * time.Second
+	// Left alone, a leader whose Patroni is silent is succeeded when its key ends; so often
+	// it may be helped, and no oftener. A server that is no more is no silence, and opens
+	// no window.
+	fenceWindow = leaderTTL
 	// killTimeout bounds a kill, until Docker says that the container is dead.
 	killTimeout = 10 * time.Second
 )

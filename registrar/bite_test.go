@@ -10,7 +10,7 @@ import (
 	"github.com/pgpatron/pgpatron/state"
 )
 
-// After a node was killed for its silence no other of the cluster is for half a minute. One
+// After a node was killed for its silence no other of the cluster is for a while. One
 // whose server is no more neither waits for that nor makes others wait.
 func TestWindowOfFences(t *testing.T) {
 	t.Parallel()

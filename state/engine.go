@@ -115,6 +115,8 @@ type Engine struct {
 
 	// member is the etcd member that served the watch last. The feed's own.
 	member uint64
+	// broke is when the watch broke last.
+	broke time.Time
 
 	// origin is the etcd that the picture is of; held says that another answers.
 	// suspect is told when one may.

@@ -3,6 +3,7 @@ package state
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -162,6 +163,10 @@ func (e *Engine) askProgress(ctx context.Context) {
 	}
 }
 
+// brokenQuiet is how long nothing must have broken for a break to be told. A member of a
+// minority ends each watch at once, for as long as nobody leads it.
+const brokenQuiet = 10 * time.Second
+
 // noteMember counts a watch that its client moved to another member by itself,
 // because the one before died or was cut off.
 func (e *Engine) noteMember(resp clientv3.WatchResponse) {
@@ -178,7 +183,12 @@ func (e *Engine) broken(ctx context.Context, resp clientv3.WatchResponse) string
 		return "compacted"
 	}
 	if ctx.Err() == nil {
-		e.log.Warn("watch broke, going on where it was", "err", resp.Err())
+		level := slog.LevelWarn
+		if time.Since(e.broke) < brokenQuiet {
+			level = slog.LevelDebug
+		}
+		e.broke = time.Now()
+		e.log.Log(ctx, level, "watch broke, going on where it was", "err", resp.Err())
 	}
 	return ""
 }
