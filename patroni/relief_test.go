@@ -10,7 +10,9 @@ import (
 func TestRelief(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1000, 0)
-	at := func(pid int32, lsn string) []holdUp { return []holdUp{{pid: pid, name: "n2", lsn: lsn, replaceable: true}} }
+	at := func(pid int32, lsn string) []holdUp {
+		return []holdUp{{pid: pid, name: "n2", lsn: lsn, replaceable: true}}
+	}
 	alone := func(pid int32, lsn string) []holdUp { return []holdUp{{pid: pid, name: "n2", lsn: lsn}} }
 	for name, looks := range map[string]struct {
 		found [][]holdUp
