@@ -148,8 +148,7 @@ func (r *relief) holds(found []holdUp, now time.Time) bool {
 		h.since = now
 		r.held = h
 	}
-	r.held.replaceable = h.replaceable && r.held.mark != ""
-	return r.held.replaceable && now.Sub(r.held.since) >= reliefAfter
+	return h.replaceable && r.held.mark != "" && now.Sub(r.held.since) >= reliefAfter
 }
 
 func (r *relief) connect(ctx context.Context) error {

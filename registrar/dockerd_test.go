@@ -543,7 +543,6 @@ func (d *dockerd) history() []string {
 // now is the time by the host's clock. Call it under mu.
 func (d *dockerd) now() time.Time { return time.Now().Add(d.jump) }
 
-// setClock sets the host's clock ahead, or back, of what it was at first.
 // failHalfway has the next removal of a container end halfway.
 func (d *dockerd) failHalfway() {
 	d.mu.Lock()
@@ -551,6 +550,7 @@ func (d *dockerd) failHalfway() {
 	d.halfway = true
 }
 
+// setClock sets the host's clock ahead, or back, of what it was at first.
 func (d *dockerd) setClock(jump time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

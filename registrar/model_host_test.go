@@ -90,7 +90,7 @@ func (h *modelHost) watch(ctx context.Context) {
 		}
 		leaderOnly := finding.LeaderOnly()
 		record := state.Fence{Node: h.name, Backend: h.name, Cause: string(finding.Cause), At: time.Now()}
-		if leaderOnly && !h.world.faults.noWindow && b.claimWindow(ctx, modelInstance, record) != nil {
+		if finding.IsSilence() && !h.world.faults.noWindow && b.claimWindow(ctx, modelInstance, record) != nil {
 			continue
 		}
 		h.world.change(func() {

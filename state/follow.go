@@ -163,10 +163,6 @@ func (e *Engine) askProgress(ctx context.Context) {
 	}
 }
 
-// brokenQuiet is how long nothing must have broken for a break to be told. A member of a
-// minority ends each watch at once, for as long as nobody leads it.
-const brokenQuiet = 10 * time.Second
-
 // noteMember counts a watch that its client moved to another member by itself,
 // because the one before died or was cut off.
 func (e *Engine) noteMember(resp clientv3.WatchResponse) {
@@ -176,6 +172,10 @@ func (e *Engine) noteMember(resp clientv3.WatchResponse) {
 	}
 	e.member = resp.Header.MemberId
 }
+
+// brokenQuiet is how long nothing must have broken for a break to be told. A member of a
+// minority ends each watch at once, for as long as nobody leads it.
+const brokenQuiet = 10 * time.Second
 
 // broken decides what follows a watch's end: going on, or a load.
 func (e *Engine) broken(ctx context.Context, resp clientv3.WatchResponse) string {

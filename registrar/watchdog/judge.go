@@ -137,7 +137,7 @@ func (j *judge) weighUsurper(now time.Time, o Office) (Finding, bool) {
 func (j *judge) weighLeader(now time.Time, o Office) (Finding, bool) {
 	switch {
 	case j.gone && o.Candidate:
-		return Finding{PostgresGone, "the server ended its sessions without a word and refuses new ones"}, true
+		return Finding{PostgresGone, "the server ended its sessions abruptly and refuses new ones"}, true
 	case j.hangs(now, j.postgres, o):
 		return Finding{PostgresSilent, fmt.Sprintf("PostgreSQL has not answered for %v", now.Sub(j.postgres.heard).Round(time.Millisecond))}, true
 	case j.hangs(now, j.patroni, o):

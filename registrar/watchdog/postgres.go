@@ -93,23 +93,23 @@ func classify(ctx context.Context, err error) reply {
 // rest waits for d, or for the end of the connection. It reports whether that ended
 // abruptly, now or when it was asked last.
 func (p *postgres) rest(ctx context.Context, d time.Duration) (abrupt bool) {
-	if p.abrupt {
-		p.abrupt = false
-		return true
+	if !p.abrupt {
+		p.wait(ctx, d)
 	}
+	abrupt, p.abrupt = p.abrupt, false
+	return abrupt
+}
+
+func (p *postgres) wait(ctx context.Context, d time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
 	if p.conn == nil {
 		<-ctx.Done()
-		return false
+		return
 	}
-	err := p.conn.WaitForNotification(ctx)
-	if err == nil || ctx.Err() != nil && !p.conn.IsClosed() {
-		return false
+	if err := p.conn.WaitForNotification(ctx); err != nil && (ctx.Err() == nil || p.conn.IsClosed()) {
+		p.part(ctx, err)
 	}
-	p.part(ctx, err)
-	abrupt, p.abrupt = p.abrupt, false
-	return abrupt
 }
 
 // part drops the connection and notes how it ended.

@@ -25,7 +25,7 @@ type sentry struct {
 	target  Target
 	log     *slog.Logger
 	patroni *patroni.Client
-	// ended tells at once that the server ended the connection without a word.
+	// ended tells at once that the connection ended abruptly and there is no server any more.
 	ended chan struct{}
 
 	// mu guards judge.
@@ -142,7 +142,7 @@ func (s *sentry) hear(ctx context.Context, p *postgres) reply {
 	return got
 }
 
-// confirmEnd finds out whether a server that ended a connection without a word
+// confirmEnd finds out whether a server whose connection ended abruptly
 // is gone. Only in a synchronous cluster that is a reason to let another take
 // over: an asynchronous one loses nothing if the server is started where it is.
 func (s *sentry) confirmEnd(ctx context.Context, p *postgres) {
